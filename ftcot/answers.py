@@ -1,0 +1,278 @@
+"""Kinds of answer: how one is found in a text that a model wrote, and when two are the same.
+
+    Number().candidates("She has 1,200 + 34 = 1,234 left.")   ["1200", "34", "1234"]
+    Choice("ABC").candidates("Among A through C, (B)")         ["A", "A", "C", "B"]      (letters inside words count)
+    YesNo().candidates("Yes: the coin is up. No?")             ["yes"]                   ("no?" is no word of the rule)
+
+Three scorers read the same text. `paper` is the authors' rule, quirks and all, so that numbers can be compared
+with theirs; `strict` wants the marker and nothing but an answer behind it; `lenient` takes the last thing that
+reads like an answer and compares by value.
+
+Source: METHOD section 5 (itsnamgyu/reasoning-teacher, camera-ready evaluator); its letter rules are case-sensitive
+and match inside words, and MultiArith's and GSM8K's numbers are compared as strings ("5.0" is not "5"). Both stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+from ftcot.errors import InputError
+
+TOLERANCE = 1e-6
+"""Two numbers this close are the same answer."""
+
+Candidate = Literal["first", "last"]
+
+
+class AnswerKind(Protocol):
+    """What every kind of answer can do. `answer` is gold as the task writes it, `prediction` what a rule returned."""
+
+    @property
+    def random_accuracy(self) -> float:
+        """Accuracy of a guess, a fraction."""
+        ...
+
+    def candidates(self, text: str) -> list[str]:
+        """Everything in `text` that could be an answer, in order, by the paper's rule."""
+        ...
+
+    def same(self, prediction: str, answer: str) -> bool:
+        """Whether they are equal by the paper's rule."""
+        ...
+
+    def whole(self, text: str) -> str | None:
+        """The answer, if `text` is one and nothing else."""
+        ...
+
+    def last(self, text: str) -> str | None:
+        """The last thing in `text` that a reader would take for an answer."""
+        ...
+
+    def equivalent(self, prediction: str, answer: str) -> bool:
+        """Whether they have the same value."""
+        ...
+
+    def check(self, answer: str) -> None:
+        """Refuse a gold answer that is not of this kind.
+
+        Raises:
+            InputError: it is not.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Number:
+    """An integer or decimal number."""
+
+    as_float: bool = False
+    """Compare as numbers (addsub, svamp, single_eq) or as strings (multiarith, gsm8k)."""
+
+    @property
+    def random_accuracy(self) -> float:
+        return 0.0
+
+    def candidates(self, text: str) -> list[str]:
+        found = re.findall(r"-?\d+(?:\.\d+)?", text.replace(",", ""), flags=re.ASCII)
+        return [str(float(number)) for number in found] if self.as_float else found
+
+    def same(self, prediction: str, answer: str) -> bool:
+        answer = answer.replace(",", "")
+        if self.as_float:
+            return abs(float(prediction) - float(answer)) <= TOLERANCE
+        return prediction == answer
+
+    def whole(self, text: str) -> str | None:
+        found = re.fullmatch(r"\$?\s*(-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)", _trimmed(text), flags=re.ASCII)
+        return found[1].replace(",", "") if found else None
+
+    def last(self, text: str) -> str | None:
+        found = re.findall(r"(?<![\d.])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?", text, flags=re.ASCII)
+        return found[-1].replace(",", "") if found else None
+
+    def equivalent(self, prediction: str, answer: str) -> bool:
+        return abs(float(prediction) - float(answer.replace(",", ""))) <= TOLERANCE
+
+    def check(self, answer: str) -> None:
+        try:
+            float(answer.replace(",", ""))
+        except ValueError:
+            raise InputError(f"answer {answer!r} is not a number") from None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A letter of a multiple-choice question."""
+
+    letters: str = "ABCDE"
+
+    @property
+    def random_accuracy(self) -> float:
+        return 1 / len(self.letters)
+
+    def candidates(self, text: str) -> list[str]:
+        return [character for character in text if character in self.letters]
+
+    def same(self, prediction: str, answer: str) -> bool:
+        return prediction == answer
+
+    def whole(self, text: str) -> str | None:
+        found = re.fullmatch(rf"\(?([{self.letters}])\)?", _trimmed(text))
+        return found[1] if found else None
+
+    def last(self, text: str) -> str | None:
+        bracketed: list[str] = re.findall(rf"\(([{self.letters}])\)", text)
+        alone: list[str] = re.findall(rf"(?<![\w'])([{self.letters}])(?![\w']| [a-z])", text)
+        found = bracketed or alone
+        return found[-1] if found else None
+
+    def equivalent(self, prediction: str, answer: str) -> bool:
+        return prediction == answer
+
+    def check(self, answer: str) -> None:
+        if len(answer) != 1 or answer not in self.letters:
+            raise InputError(f"answer {answer!r} is not one of the letters {self.letters}")
+
+
+@dataclass(frozen=True)
+class YesNo:
+    """Yes or no."""
+
+    @property
+    def random_accuracy(self) -> float:
+        return 0.5
+
+    def candidates(self, text: str) -> list[str]:
+        words = re.sub(r"[\"'\n.\s:,]", " ", text.lower()).split(" ")
+        return [word for word in words if word in ("yes", "no")]
+
+    def same(self, prediction: str, answer: str) -> bool:
+        return prediction == answer.lower()
+
+    def whole(self, text: str) -> str | None:
+        word = _trimmed(text).lower()
+        return word if word in ("yes", "no") else None
+
+    def last(self, text: str) -> str | None:
+        found = re.findall(r"\b(yes|no)\b", text.lower())
+        return found[-1] if found else None
+
+    def equivalent(self, prediction: str, answer: str) -> bool:
+        return prediction == answer.lower()
+
+    def check(self, answer: str) -> None:
+        if answer.lower() not in ("yes", "no"):
+            raise InputError(f"answer {answer!r} is neither yes nor no")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A short string, such as the letters of last_letter_concatenation."""
+
+    @property
+    def random_accuracy(self) -> float:
+        return 0.0
+
+    def candidates(self, text: str) -> list[str]:
+        rest = re.sub(r"[\"'\n.\s]", "", text)
+        return [rest] if rest else []
+
+    def same(self, prediction: str, answer: str) -> bool:
+        return prediction == answer
+
+    def whole(self, text: str) -> str | None:
+        return _trimmed(text).strip("\"'") or None
+
+    def last(self, text: str) -> str | None:
+        lines = [line for line in text.splitlines() if line.strip()]
+        words = lines[-1].split() if lines else []
+        return words[-1].strip("\"'.,:;!?()") or None if words else None
+
+    def equivalent(self, prediction: str, answer: str) -> bool:
+        return _folded(prediction) == _folded(answer)
+
+    def check(self, answer: str) -> None:
+        if not answer.strip():
+            raise InputError("answer is empty")
+
+
+@dataclass(frozen=True)
+class LoggedNumber(Number):
+    """Numbers as Kojima et al.'s Zero-shot-CoT logs read them: for replaying those logs under their own rule.
+
+    Colons are removed as commas are ("3:46" is 346); a trailing full stop belongs to the match and is cut off
+    afterwards; equality is that of strings, with gold's `.0` removed but its commas kept, so that four GSM8K
+    questions ("2,125") can only be wrong. Source: METHOD section 3; checked against the 24 recorded logs.
+    """
+
+    def candidates(self, text: str) -> list[str]:
+        found = re.findall(r"-?\d+\.?\d*", re.sub("[,:]", "", text), flags=re.ASCII)
+        return [number.removesuffix(".") for number in found]
+
+    def same(self, prediction: str, answer: str) -> bool:
+        return prediction == answer.removesuffix(".0")
+
+
+class Reading(NamedTuple):
+    """What a scorer made of a text."""
+
+    prediction: str | None
+    correct: bool
+
+
+def paper(kind: AnswerKind, text: str, marker: str | None, answer: str) -> Reading:
+    """The authors' rule.
+
+    No marker in the template: the first candidate. Marker found: the first candidate after its first occurrence.
+    Marker missing from the text: the last candidate of the whole text. No candidate is wrong.
+    """
+    if marker is None:
+        return candidate(kind, text, answer, "first")
+    if marker in text:
+        return candidate(kind, text.partition(marker)[2], answer, "first")
+    return candidate(kind, text, answer, "last")
+
+
+def strict(kind: AnswerKind, text: str, marker: str | None, answer: str) -> Reading:
+    """Right only with the marker (where the template has one) and nothing but the answer behind it."""
+    if marker is not None and marker not in text:
+        return Reading(None, False)
+    return _by_value(kind, kind.whole(text.partition(marker)[2] if marker else text), answer)
+
+
+def lenient(kind: AnswerKind, text: str, marker: str | None, answer: str) -> Reading:
+    """The last answer-like thing after the last marker, or in the whole text; compared by value."""
+    behind = text.rpartition(marker)[2] if marker else text
+    found = kind.last(behind)
+    return _by_value(kind, kind.last(text) if found is None else found, answer)
+
+
+SCORERS: Mapping[str, Callable[[AnswerKind, str, str | None, str], Reading]] = {
+    "paper": paper,
+    "strict": strict,
+    "lenient": lenient,
+}
+
+
+def candidate(kind: AnswerKind, text: str, answer: str, which: Candidate) -> Reading:
+    """The first or last candidate of `text` by the paper's rule, and whether it equals gold."""
+    found = kind.candidates(text)
+    if not found:
+        return Reading(None, False)
+    prediction = found[0] if which == "first" else found[-1]
+    return Reading(prediction, kind.same(prediction, answer))
+
+
+def _by_value(kind: AnswerKind, prediction: str | None, answer: str) -> Reading:
+    return Reading(prediction, prediction is not None and kind.equivalent(prediction, answer))
+
+
+def _trimmed(text: str) -> str:
+    return text.strip().removesuffix(".").rstrip()
+
+
+def _folded(text: str) -> str:
+    return "".join(character for character in text.casefold() if character.isalnum())

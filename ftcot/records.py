@@ -1,0 +1,312 @@
+"""The records that pass between the stages, and how they are written as JSONL.
+
+    task ──> teacher ──> curation ──> training ──> evaluation
+    Sample   Completion  Example      Student      Prediction, Score
+
+One completion, as a line of `completions.jsonl` (shortened):
+
+    {"schema": 1, "task": "multiarith", "version": 1, "sample_index": 0, "draw": 0,
+     "prompt": "Q: For Halloween ...\\nA: Let's think step by step.", "rationale": " \\n\\nDebby and her ...",
+     "answer_prompt": " Therefore, the answer (arabic numerals) is", "answer_text": " 39.",
+     "prediction": "39", "correct": true, "finish_reason": "stop", "teacher": {"name": "text-davinci-002"}}
+
+Records are frozen; a stage makes new ones. A line that does not fit is refused with its file and number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from ftcot.errors import InputError
+
+SCHEMA = 1
+"""Version of the records on disk. A reader refuses a newer one."""
+
+Split = Literal["train", "validation", "test"]
+
+SampleKey = tuple[str, int, int]
+"""(task, version, sample_index): what a sample is known by. Never its text: MultiArith repeats 20 questions."""
+
+
+class Record:
+    """What the records share: to and from one line of JSON."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as a JSON object, `schema` first."""
+        return {"schema": SCHEMA} | {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """The record in `row`.
+
+        Raises:
+            InputError: a field is missing or unknown, or the schema is newer than this program.
+        """
+        values = dict(row)
+        schema = values.pop("schema", None)
+        if not isinstance(schema, int) or schema > SCHEMA:
+            raise InputError(f"schema {schema!r} is not one this version reads (up to {SCHEMA})")
+        fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        if unknown := values.keys() - fields.keys():
+            raise InputError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise InputError(f"not a {cls.__name__}: {str(error).rpartition('__init__() ')[2]}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample(Record):
+    """A question and its gold answer."""
+
+    task: str
+    version: int
+    sample_index: int
+    """Position in the task's unified list (METHOD section 2)."""
+    question: str
+    answer: str
+    split: Split
+    rationale: str | None = None
+    """A human rationale where the source has one. Never shown to a student."""
+
+    @property
+    def key(self) -> SampleKey:
+        return (self.task, self.version, self.sample_index)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion(Record):
+    """One draw of a teacher for one sample: two-stage Zero-shot-CoT, or what stands for it."""
+
+    task: str
+    version: int
+    sample_index: int
+    draw: int | None
+    """Which of the D draws, 0 first; None where a recording holds kept rows only and does not know."""
+    prompt: str | None
+    """Stage-1 prompt, exactly as sent; None where a recording does not keep it."""
+    rationale: str
+    """Stage-1 text, raw (leading whitespace and all)."""
+    answer_prompt: str | None = None
+    """Text between rationale and answer: prompt + rationale + answer_prompt is the stage-2 prompt."""
+    answer_text: str | None = None
+    """Stage-2 text, raw; None where a recording does not keep it."""
+    prediction: str | None = None
+    """Extracted by the task's answer rule; None if there was no candidate."""
+    correct: bool | None = None
+    min_diversity: int | None = None
+    """The smallest D whose set holds this row, where `draw` is unknown."""
+    completion_index: int | None = None
+    """Row of this sample within the recording: tells apart rows whose draw is unknown."""
+    finish_reason: str | None = None
+    usage: Mapping[str, int] | None = None
+    """Tokens: prompt, completion (and what else the server counts)."""
+    teacher: Mapping[str, Any] = field(default_factory=dict)
+    """name, model, server and decoding parameters."""
+    correct_only: bool = False
+    """True for a row of a recording that kept correct completions only: it says nothing of accuracy."""
+    raw: Mapping[str, Any] | None = None
+    """The server's reply, as it came."""
+
+    @property
+    def sample_key(self) -> SampleKey:
+        return (self.task, self.version, self.sample_index)
+
+
+@dataclass(frozen=True, slots=True)
+class Example(Record):
+    """A prompt/completion pair the student is trained on."""
+
+    prompt: str
+    completion: str
+    sample_index: int
+    draw: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction(Record):
+    """What a student said to one question after one epoch, and what the scorers made of it."""
+
+    sample_index: int
+    split: Split
+    epoch: int
+    """1 after the first epoch; 0 for a student that was not trained."""
+    text: str
+    """The student's completion, without prompt and special tokens."""
+    answer: str
+    """Gold."""
+    prediction: str | None
+    """By the scorer the job reports."""
+    correct: bool
+    """By the scorer the job reports."""
+    verdicts: Mapping[str, bool]
+    """Correct by each scorer: paper, strict, lenient."""
+    contains_answer: bool
+    """Any candidate of the text equals gold."""
+    formatted: bool
+    """The answer marker was found, or the template has none."""
+    truncated: bool
+    """Generation stopped at max_new_tokens, not at the end-of-text token or stop phrase."""
+    n_tokens: int
+    """New tokens generated, the end-of-text token included."""
+    rationale: str | None = None
+    """Stage-1 text of a two-stage method; None for a single call."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochScore(Record):
+    """Accuracy of one evaluated epoch on one split."""
+
+    epoch: int
+    split: Split
+    n: int
+    accuracy: float
+    """By the scorer the job reports; a fraction."""
+    interval: tuple[float, float]
+    """Wilson 95 %."""
+    accuracies: Mapping[str, float]
+    """By each scorer: paper, strict, lenient."""
+    contains_answer: float
+    format_rate: float
+    truncation_rate: float
+    mean_tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class Score(Record):
+    """The result of a job, as `score.json`. `accuracy`, `n`, `interval` and `epoch` are the last epoch's on test."""
+
+    task: str
+    method: str
+    scorer: str
+    accuracy: float
+    n: int
+    interval: tuple[float, float]
+    epoch: int
+    best_on_test: Mapping[str, Any] | None
+    """The paper's protocol: the best epoch by test accuracy (first of equals). It flatters; it says so by its name."""
+    best_on_validation: Mapping[str, Any] | None
+    """Test score of the epoch that was best on validation; None without a validation split."""
+    random_accuracy: float | None
+    teacher_accuracy: float | None
+    """Over the teacher's completions for the task; None without a teacher, or where only correct ones are recorded."""
+    n_examples: int
+    """Pairs the student was trained on; 0 for untrained methods."""
+    seconds: Mapping[str, float]
+    """Wall time of each stage."""
+    tokens: Mapping[str, int]
+    """Supervised tokens trained on, tokens generated, the teacher's tokens."""
+    cost_usd: float | None
+    """What the teacher cost; None where it has no price."""
+    epochs: tuple[Mapping[str, Any], ...] = ()
+    """Every EpochScore, in order."""
+
+
+R = TypeVar("R", bound=Record)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`, which may be gzipped.
+
+    Raises:
+        InputError: the file cannot be read, or is damaged.
+    """
+    try:
+        return json.loads(_text(path))
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from None
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers (from 1) and JSON objects of `path`, which may be gzipped. Blank lines are skipped.
+
+    Raises:
+        InputError: the file cannot be read, or a line, named by its number, is damaged.
+    """
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: not valid JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
+        yield number, row
+
+
+def read_records(path: Path, kind: type[R]) -> list[R]:
+    """All records of a JSONL file.
+
+    Raises:
+        InputError: a line, named by its number, is not such a record.
+    """
+    records = []
+    for number, row in read_jsonl(path):
+        try:
+            records.append(kind.from_json(row))
+        except InputError as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
+    return records
+
+
+def to_line(row: Mapping[str, Any] | Record) -> str:
+    """One line of JSONL, with its newline."""
+    return json.dumps(row.to_json() if isinstance(row, Record) else row, ensure_ascii=False) + "\n"
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write a JSONL file whole or not at all."""
+    write_atomic(path, "".join(map(to_line, records)))
+
+
+def append_records(path: Path, records: Iterable[Record]) -> None:
+    """Append to a JSONL file, durably."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(map(to_line, records)))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write `text` durably: after a crash the file holds either all of it or what it held before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+        return data.decode("utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error})") from None

@@ -1,0 +1,77 @@
+"""The state of a run folder, as `status.json`.
+
+    {"schema": 1, "state": "running", "hash": "5f0c...", "stage": "train", "stages": ["teach", "curate"],
+     "pid": 4242, "boot": "9c1d...", "host": "node7", "heartbeat": 1790000000.0, "counts": {"examples": 323}, ...}
+
+Written whole or not at all, by one process at a time: the launcher until the worker runs, then the worker.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from ftcot.records import SCHEMA, read_json, write_json
+
+State = Literal["frozen", "running", "partial", "complete", "failed", "stopped"]
+"""frozen: not started; partial: everything up to `until` is done; stopped: asked to stop, can go on."""
+
+Stage = Literal["teach", "curate", "train", "evaluate"]
+STAGES: tuple[Stage, ...] = ("teach", "curate", "train", "evaluate")
+
+
+class Status:
+    """`status.json` of one run folder. Safe to use from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "status.json"
+        self._lock = threading.RLock()
+        self._values: dict[str, Any] = read_json(self.path) if self.path.exists() else {"schema": SCHEMA}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._values.get(key, default)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Stages that are done, in order."""
+        return tuple(self._values.get("stages", ()))
+
+    def update(self, **values: Any) -> None:
+        """Set these values and write the file."""
+        with self._lock:
+            self._values.update(values)
+            write_json(self.path, self._values)
+
+    def count(self, values: Mapping[str, Any]) -> None:
+        """Add to `counts`."""
+        self.update(counts=self.get("counts", {}) | dict(values))
+
+    def finish(self, stage: Stage, seconds: float) -> None:
+        """Mark a stage as done."""
+        self.update(
+            stages=[*self.stages, stage],
+            seconds=self.get("seconds", {}) | {stage: round(seconds, 3)},
+        )
+
+    def claim(self) -> None:
+        """This process runs the job from now on."""
+        self.update(state="running", pid=os.getpid(), boot=boot_id(), host=socket.gethostname(), cause=None)
+        self.beat()
+
+    def beat(self) -> None:
+        """Say that the process is alive."""
+        self.update(heartbeat=time.time())
+
+
+def boot_id() -> str:
+    """Something that changes when this machine starts anew; empty where the system does not tell."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else ""
