@@ -1,0 +1,151 @@
+"""Evaluation: what a student says to the questions, and the score of it.
+
+    generate   "Debby and her sister have 32 + 42 = 74 pieces ... --> 39"
+    read       paper "39" right, strict "39" right, lenient "39" right
+    score      accuracy 0.5333 of 180, 95 % interval [0.4605, 0.6048]
+
+Greedy decoding, on the test split (reported) and on the validation split where there is one (selected on).
+Source: METHOD section 5 for reading answers; Wilson (1927) for the interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ftcot.answers import SCORERS, AnswerKind
+from ftcot.errors import InputError
+from ftcot.prompts import Template
+from ftcot.records import EpochScore, Prediction, Sample
+
+if TYPE_CHECKING:
+    from ftcot.student import Generation, Progress, Student
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a student is tested."""
+
+    scorer: str = "paper"
+    """Whose verdict the job reports: paper, strict or lenient."""
+    max_new_tokens: int = 512
+    """Of one generation; what is cut off by it counts in the truncation rate."""
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        if self.scorer not in SCORERS:
+            raise InputError(f"evaluation.scorer={self.scorer!r}: expected one of {', '.join(SCORERS)}")
+        for name in ("max_new_tokens", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"evaluation.{name}={getattr(self, name)}: expected 1 or more")
+
+
+def predict(
+    student: Student,
+    template: Template,
+    kind: AnswerKind,
+    samples: Sequence[Sample],
+    evaluation: Evaluation,
+    *,
+    epoch: int,
+    demonstrations: str = "",
+    progress: Progress | None = None,
+) -> list[Prediction]:
+    """What the student says to each sample, in their order, one call each (two for a two-stage template)."""
+    prompts = [template.ask(sample.question, demonstrations) for sample in samples]
+    first, final = ask(student, template, prompts, evaluation, progress)
+    predictions = []
+    for sample, rationale, said in zip(samples, first, final, strict=True):
+        readings = {name: read(kind, said.text, template.marker, sample.answer) for name, read in SCORERS.items()}
+        reported = readings[evaluation.scorer]
+        predictions.append(
+            Prediction(
+                sample_index=sample.sample_index,
+                split=sample.split,
+                epoch=epoch,
+                text=said.text,
+                answer=sample.answer,
+                prediction=reported.prediction,
+                correct=reported.correct,
+                verdicts={name: reading.correct for name, reading in readings.items()},
+                contains_answer=any(kind.same(found, sample.answer) for found in kind.candidates(said.text)),
+                formatted=template.marker is None or template.marker in said.text,
+                truncated=said.truncated,
+                n_tokens=said.n_tokens + (rationale.n_tokens if rationale else 0),
+                rationale=rationale.text if rationale else None,
+            )
+        )
+    return predictions
+
+
+def ask(
+    student: Student,
+    template: Template,
+    prompts: Sequence[str],
+    evaluation: Evaluation,
+    progress: Progress | None = None,
+) -> tuple[Sequence[Generation | None], list[Generation]]:
+    """The student's rationale calls (None each, where the template has one stage) and its final calls."""
+    limits: dict[str, Any] = {
+        "max_new_tokens": evaluation.max_new_tokens,
+        "batch_size": evaluation.batch_size,
+        "stop": template.stop,
+    }
+    said = student.generate(prompts, **limits, progress=progress)
+    if template.answer_prompt is None:
+        return [None] * len(prompts), said
+    second = [prompt + rationale.text + template.answer_prompt for prompt, rationale in zip(prompts, said, strict=True)]
+    return said, student.generate(second, **limits, progress=progress)
+
+
+def score(predictions: Iterable[Prediction]) -> tuple[EpochScore, ...]:
+    """One score for each epoch and split among the predictions, in their order."""
+    groups: dict[tuple[int, str], list[Prediction]] = {}
+    for prediction in predictions:
+        groups.setdefault((prediction.epoch, prediction.split), []).append(prediction)
+    return tuple(_epoch_score(group) for group in groups.values())
+
+
+def _epoch_score(group: Sequence[Prediction]) -> EpochScore:
+    n = len(group)
+    n_correct = sum(prediction.correct for prediction in group)
+    return EpochScore(
+        epoch=group[0].epoch,
+        split=group[0].split,
+        n=n,
+        accuracy=n_correct / n,
+        interval=wilson(n_correct, n),
+        accuracies={name: sum(p.verdicts[name] for p in group) / n for name in group[0].verdicts},
+        contains_answer=sum(p.contains_answer for p in group) / n,
+        format_rate=sum(p.formatted for p in group) / n,
+        truncation_rate=sum(p.truncated for p in group) / n,
+        mean_tokens=sum(p.n_tokens for p in group) / n,
+    )
+
+
+def best(scores: Sequence[EpochScore], split: str) -> EpochScore | None:
+    """The score with the highest accuracy on `split`, the first of equals; None if there is none."""
+    return max((s for s in scores if s.split == split), key=lambda s: (s.accuracy, -s.epoch), default=None)
+
+
+def select(scores: Sequence[EpochScore], epoch: int, split: str = "test") -> EpochScore:
+    """The score of one epoch on one split."""
+    return next(s for s in scores if s.epoch == epoch and s.split == split)
+
+
+def summary(score: EpochScore) -> Mapping[str, Any]:
+    """What score.json says of a chosen epoch."""
+    return {"epoch": score.epoch, "accuracy": score.accuracy, "n": score.n, "interval": score.interval}
+
+
+def wilson(n_correct: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Wilson's score interval of a proportion; 95 % by default. Unlike p ± z·se it is right at 0 and 1 too."""
+    if n == 0:
+        return (0.0, 1.0)
+    p = n_correct / n
+    middle = p + z * z / (2 * n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return (max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale))
