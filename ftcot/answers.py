@@ -223,37 +223,50 @@ class Reading(NamedTuple):
     correct: bool
 
 
-def paper(kind: AnswerKind, text: str, marker: str | None, answer: str) -> Reading:
+@dataclass(frozen=True)
+class Scorer:
+    """A way to read an answer out of a text, and to compare it with gold."""
+
+    extract: Callable[[AnswerKind, str, str | None], str | None]
+    """(kind, text, marker): the answer, or None."""
+    equal: Callable[[AnswerKind, str, str], bool]
+    """(kind, prediction, gold)."""
+
+    def read(self, kind: AnswerKind, text: str, marker: str | None, answer: str) -> Reading:
+        """The prediction in `text` and whether it is gold. No prediction is wrong."""
+        prediction = self.extract(kind, text, marker)
+        return Reading(prediction, prediction is not None and self.equal(kind, prediction, answer))
+
+
+def paper(kind: AnswerKind, text: str, marker: str | None) -> str | None:
     """The authors' rule.
 
     No marker in the template: the first candidate. Marker found: the first candidate after its first occurrence.
-    Marker missing from the text: the last candidate of the whole text. No candidate is wrong.
+    Marker missing from the text: the last candidate of the whole text.
     """
-    if marker is None:
-        return candidate(kind, text, answer, "first")
-    if marker in text:
-        return candidate(kind, text.partition(marker)[2], answer, "first")
-    return candidate(kind, text, answer, "last")
+    if marker is None or marker in text:
+        behind = text if marker is None else text.partition(marker)[2]
+        return next(iter(kind.candidates(behind)), None)
+    return next(reversed(kind.candidates(text)), None)
 
 
-def strict(kind: AnswerKind, text: str, marker: str | None, answer: str) -> Reading:
-    """Right only with the marker (where the template has one) and nothing but the answer behind it."""
+def strict(kind: AnswerKind, text: str, marker: str | None) -> str | None:
+    """What stands behind the marker (all of the text, where the template has none), if it is an answer and no more."""
     if marker is not None and marker not in text:
-        return Reading(None, False)
-    return _by_value(kind, kind.whole(text.partition(marker)[2] if marker else text), answer)
+        return None
+    return kind.whole(text.partition(marker)[2] if marker else text)
 
 
-def lenient(kind: AnswerKind, text: str, marker: str | None, answer: str) -> Reading:
-    """The last answer-like thing after the last marker, or in the whole text; compared by value."""
-    behind = text.rpartition(marker)[2] if marker else text
-    found = kind.last(behind)
-    return _by_value(kind, kind.last(text) if found is None else found, answer)
+def lenient(kind: AnswerKind, text: str, marker: str | None) -> str | None:
+    """The last answer-like thing after the last marker, or in the whole text."""
+    found = kind.last(text.rpartition(marker)[2] if marker else text)
+    return kind.last(text) if found is None else found
 
 
-SCORERS: Mapping[str, Callable[[AnswerKind, str, str | None, str], Reading]] = {
-    "paper": paper,
-    "strict": strict,
-    "lenient": lenient,
+SCORERS: Mapping[str, Scorer] = {
+    "paper": Scorer(paper, lambda kind, prediction, answer: kind.same(prediction, answer)),
+    "strict": Scorer(strict, lambda kind, prediction, answer: kind.equivalent(prediction, answer)),
+    "lenient": Scorer(lenient, lambda kind, prediction, answer: kind.equivalent(prediction, answer)),
 }
 
 
@@ -264,10 +277,6 @@ def candidate(kind: AnswerKind, text: str, answer: str, which: Candidate) -> Rea
         return Reading(None, False)
     prediction = found[0] if which == "first" else found[-1]
     return Reading(prediction, kind.same(prediction, answer))
-
-
-def _by_value(kind: AnswerKind, prediction: str | None, answer: str) -> Reading:
-    return Reading(prediction, prediction is not None and kind.equivalent(prediction, answer))
 
 
 def _trimmed(text: str) -> str:

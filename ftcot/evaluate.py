@@ -58,7 +58,9 @@ def predict(
     first, final = ask(student, template, prompts, evaluation, progress)
     predictions = []
     for sample, rationale, said in zip(samples, first, final, strict=True):
-        readings = {name: read(kind, said.text, template.marker, sample.answer) for name, read in SCORERS.items()}
+        readings = {
+            name: scorer.read(kind, said.text, template.marker, sample.answer) for name, scorer in SCORERS.items()
+        }
         reported = readings[evaluation.scorer]
         predictions.append(
             Prediction(

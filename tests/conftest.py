@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Two shared cores: how long an example takes says nothing of the code.
+settings.register_profile("ftcot", deadline=None)
+settings.load_profile("ftcot")
 
 # No test may reach a hub or W&B's server: the code under test is the real one, told to be offline.
 os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", WANDB_SILENT="true", TOKENIZERS_PARALLELISM="false")
@@ -32,3 +39,34 @@ def models_dir() -> Path:
     if (folder := _folder("FTCOT_MODELS", "models")) is None:
         pytest.skip("no local checkpoints: set FTCOT_MODELS, or put them at ../shared/models")
     return folder
+
+
+@pytest.fixture
+def compose(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Composes the resolved config of a job from overrides, as the launcher does, with a cache of its own."""
+    from ftcot.compose import Composer, conf_dir, freeze
+
+    def composed(*overrides: str) -> dict[str, Any]:
+        mine = [f"paths.cache={tmp_path / 'cache'}", "logger=none"]
+        return freeze(Composer(conf_dir()).compose([*mine, *overrides]))
+
+    return composed
+
+
+@pytest.fixture
+def pipeline_run(compose: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., Path]:
+    """Runs a job's pipeline in this process and returns its run folder."""
+    from rich.console import Console
+
+    from ftcot import pipeline
+    from ftcot.job import build
+    from ftcot.status import Status
+
+    def ran(*overrides: str, name: str = "run") -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        with (folder / "log.txt").open("a") as log:
+            pipeline.run(build(compose(*overrides)), folder, Status(folder), Console(file=log))
+        return folder
+
+    return ran
