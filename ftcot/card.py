@@ -1,0 +1,59 @@
+"""The model card that travels with a trained student: how it was made, and how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from ftcot.display import interval, percent
+from ftcot.records import Score
+
+
+def model_card(config: Mapping[str, Any], score: Score, counts: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """README.md of a student folder, with the front matter that hubs read."""
+    student, task, method = config["student"], config["task"], config["method"]["name"]
+    front = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["ftcot", "chain-of-thought", "distillation", method, task["name"]],
+    }
+    if checkpoint := student.get("checkpoint"):
+        front["base_model"] = checkpoint
+    facts = {
+        "Task": f"{task['name']}, {counts.get('train')} training questions, {counts.get('test')} test questions",
+        "Method": f"`{method}`, template `{config['method']['template']}`",
+        "Pairs": str(score.n_examples),
+        "Training": f"{config['training']['epochs']} epochs, batch {config['training']['batch_size']}, "
+        f"seed {config['seed']}",
+        "Parameters": f"{counts.get('parameters', 0):,}",
+        "Accuracy": f"{percent(score.accuracy)}, 95 % interval {interval(score.interval)}, last epoch, "
+        f"`{score.scorer}` scorer, greedy",
+    }
+    if method == "fine_tune_cot":
+        diversity = config["diversity"]
+        facts["Teacher"] = f"{config['teacher']['name']}, D = {diversity['degree']} at T = {diversity['temperature']}"
+    if score.random_accuracy is not None:
+        facts["Random"] = percent(score.random_accuracy)
+    lines = [f"- {name}: {value}" for name, value in facts.items()]
+    used = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return "\n".join(
+        [
+            "---",
+            yaml.safe_dump(front, sort_keys=False).strip(),
+            "---",
+            "",
+            f"# {student['name']} fine-tuned on {task['name']} with {method}",
+            "",
+            "Trained with ftcot after Ho, Schmid and Yun, *Large Language Models Are Reasoning Teachers* (ACL 2023).",
+            "",
+            *lines,
+            "",
+            "It has learnt one kind of question. Its reasoning reads well even where it is wrong: do not rely on it "
+            "outside the task it was measured on.",
+            "",
+            f"Made with {used}." if used else "",
+            "",
+        ]
+    )

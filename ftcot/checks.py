@@ -1,0 +1,141 @@
+"""Everything that can be refused before a job starts, without torch.
+
+    {"task": {...}, "teacher": {...}, ...}   ──>   Checked(job, splits, hash="5f0c...")   or one InputError
+
+A check reads, it never writes: after a refusal no folder is left, and store and cache are as they were.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ftcot import job as jobs_built
+from ftcot.errors import InputError
+from ftcot.job import Job
+from ftcot.jobs import FileHashes, job_hash
+from ftcot.task import Splits
+
+T = TypeVar("T")
+
+SECRET_SUFFIXES = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+"""Ends of the names of environment variables whose values may not stand in a config."""
+
+GPU_SIGNS = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/kfd", "/dev/dxg")
+"""What a Linux machine with a usable GPU has at least one of: NVIDIA, NVIDIA in a container, AMD, WSL."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A job that may start."""
+
+    config: Mapping[str, Any]
+    job: Job
+    splits: Splits
+    hash: str
+
+
+@dataclass
+class Checker:
+    """Checks jobs; what several jobs of a sweep share (a task's samples, a recording) is read once."""
+
+    hashes: FileHashes
+    _memory: dict[str, Any] = field(default_factory=dict)
+
+    def check(self, config: Mapping[str, Any]) -> Checked:
+        """The job of a resolved config.
+
+        Raises:
+            InputError: something is wrong with it.
+        """
+        refuse_secrets(config)
+        job = jobs_built.build(config)
+        check_writable("paths.cache", Path(config["paths"]["cache"]))
+        check_devices(config["trainer"])
+        splits = self._once("task", config, ("task",), job.task.splits)
+        job.method.template_for(job.student.family)
+        if job.needs_teacher:
+            parts = ("teacher", "task", "diversity")
+            correct_only = self._once(
+                "teacher", config, parts, lambda: job.teacher.check(job.task, splits, job.diversity)
+            )
+            if correct_only and job.curation.needs_wrong_ones:
+                raise InputError(
+                    f"curation.filter={config['curation']['filter']} needs wrong completions too, but what is recorded "
+                    f"of {job.teacher.name} for {job.task.name} holds correct ones only: use curation.filter=answer"
+                )
+        self._once("student", config, ("student",), job.student.check)
+        return Checked(config, job, splits, self._hash(job, config))
+
+    def _hash(self, job: Job, config: Mapping[str, Any]) -> str:
+        # A part that is not used must not make two jobs of one: every diversity has the same vanilla fine-tuning.
+        unused = set() if job.needs_teacher else {"teacher", "diversity", "curation"}
+        unused |= set() if job.method.trains else {"training"}
+        files = {"task": job.task.files(), "student": job.student.files()}
+        if job.needs_teacher:
+            files["teacher"] = job.teacher.files(job.task, job.diversity)
+        kept = {name: part for name, part in config.items() if name not in unused}
+        return job_hash(kept, files, self.hashes)
+
+    def _once(self, what: str, config: Mapping[str, Any], parts: tuple[str, ...], look: Callable[[], T]) -> T:
+        key = what + json.dumps([config[part] for part in parts], sort_keys=True)
+        if key not in self._memory:
+            self._memory[key] = look()
+        found: T = self._memory[key]
+        return found
+
+
+def refuse_secrets(config: Mapping[str, Any]) -> None:
+    """Refuse a config that holds the value of a secret environment variable: job.yaml is for everybody's eyes.
+
+    Raises:
+        InputError: a value is (or holds) one; it is not repeated.
+    """
+    secrets = {
+        value: name for name, value in os.environ.items() if name.upper().endswith(SECRET_SUFFIXES) and len(value) >= 8
+    }
+    for key, value in _strings(config, ""):
+        for secret, name in secrets.items():
+            if secret in value:
+                raise InputError(f"{key} holds the secret of ${name}: leave it out, it is read from the environment")
+
+
+def _strings(value: Any, path: str) -> list[tuple[str, str]]:
+    if isinstance(value, str):
+        return [(path, value)]
+    if isinstance(value, Mapping):
+        return [found for name, inner in value.items() for found in _strings(inner, f"{path}.{name}".lstrip("."))]
+    if isinstance(value, list | tuple):
+        return [found for number, inner in enumerate(value) for found in _strings(inner, f"{path}[{number}]")]
+    return []
+
+
+def check_writable(key: str, folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to, without making it.
+
+    Raises:
+        InputError: it cannot.
+    """
+    existing = folder
+    while not existing.exists() and existing.parent != existing:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"{key}={folder}: {existing} is not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{key}={folder}: {existing} cannot be written to")
+
+
+def check_devices(trainer: Mapping[str, Any]) -> None:
+    """Refuse a GPU where a Linux machine clearly has none.
+
+    Raises:
+        InputError: it has none.
+    """
+    wanted = trainer.get("accelerator")
+    if wanted in ("gpu", "cuda") and sys.platform == "linux" and not any(Path(sign).exists() for sign in GPU_SIGNS):
+        raise InputError(f"trainer.accelerator={wanted}: this machine has no GPU; use trainer=auto or trainer=cpu")

@@ -1,0 +1,245 @@
+"""What a job is known by, and which folder holds it: job hash, job index and lease.
+
+    CACHE/jobs/5f0c....json
+    {"schema": 1, "hash": "5f0c...", "folder": ".../outputs/2026-11-22/10-15-00-ab12", "state": "running",
+     "lease": {"pid": 4242, "boot": "9c1d...", "host": "node7", "started": "8812345", "time": 1790000000.0}, ...}
+
+Two commands that would give the same result have the same hash, wherever the data lies and whatever it runs on. The
+index says who runs it: only the holder of the lease may write to the folder. The lease needs no renewing. On the same
+machine its holder's process is looked up; from another one, the worker's heartbeat (status.json) is what counts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ftcot
+from ftcot.errors import InputError
+from ftcot.folder import read_status
+from ftcot.records import SCHEMA, read_json, write_json
+from ftcot.status import boot_id
+
+NOT_RESULTS = frozenset(
+    {"until", "dry_run", "reuse", "devices", "nodes", "launcher", "logger", "paths", "budgets", "display", "hydra"}
+    | {"allow"}
+)
+"""Keys at the top of the config that do not change a result."""
+
+TRAINER_NOT_RESULTS = frozenset(
+    {"accelerator", "devices", "num_nodes", "strategy", "logger", "default_root_dir", "callbacks", "plugins"}
+    | {"profiler", "log_every_n_steps", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"}
+)
+"""The same under `trainer`: where it runs and what it shows. Precision stays in."""
+
+PATH_KEYS = frozenset(["path", "paths", "file", "files", "folder", "checkpoint", "data"])
+"""Keys that may name a file a job reads. Its contents are hashed, so its name is not."""
+
+HEARTBEAT_LIMIT = 120.0
+"""Seconds after which a process on another machine counts as dead."""
+
+
+class FileHashes:
+    """sha256 of files, remembered by path, size and time in CACHE/hashes.json. Nothing is written before `save`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[str, list[Any]] = {}
+        self._new: dict[str, list[Any]] = {}
+        try:
+            known = read_json(path)
+            self._known = dict(known["files"]) if known.get("schema") == SCHEMA else {}
+        except (InputError, AttributeError, KeyError, TypeError, ValueError):
+            pass  # only a cache: a damaged one is made anew
+
+    def sha256(self, path: Path) -> str:
+        """Of the contents of `path`.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        try:
+            stat = path.stat()
+            key, stamp = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
+            found = self._new.get(key) or self._known.get(key)
+            if found is not None and found[:2] == stamp:
+                return str(found[2])
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        # A file of this very moment may change again without a change of size and time.
+        if time.time_ns() - stat.st_mtime_ns > 2_000_000_000:
+            self._new[key] = [*stamp, digest]
+        return digest
+
+    def save(self) -> None:
+        """Add what was learnt to the file. Two writers at once may lose an entry, which costs one more reading."""
+        if self._new:
+            write_json(self.path, {"schema": SCHEMA, "files": self._known | self._new})
+            self._known |= self._new
+            self._new.clear()
+
+
+def job_hash(config: Mapping[str, Any], files: Mapping[str, Sequence[Path]], hashes: FileHashes) -> str:
+    """What the job is known by: 64 hex digits.
+
+    Args:
+        config: resolved; parts that the job does not use should be left out.
+        files: those each part reads. A folder stands for all files in it.
+    Raises:
+        InputError: a file cannot be read.
+    """
+    read = {part: [file for path in paths for file in _expand(path)] for part, paths in files.items()}
+    contents = {
+        part: sorted([file.name, hashes.sha256(file)] for file in expanded) for part, expanded in sorted(read.items())
+    }
+    places = {name: str(value) for name, value in config.get("paths", {}).items()}
+    known = {file.resolve() for expanded in read.values() for file in expanded}
+    known |= {parent for file in known for parent in file.parents}
+    kept = {key: _portable(value, key, places, known) for key, value in config.items() if key not in NOT_RESULTS}
+    if isinstance(trainer := kept.get("trainer"), dict):
+        kept["trainer"] = {key: value for key, value in trainer.items() if key not in TRAINER_NOT_RESULTS}
+    value = {"config": kept, "files": contents, "result_version": ftcot.RESULT_VERSION}
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _expand(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
+def _portable(value: Any, key: str, places: Mapping[str, str], known: set[Path]) -> Any:
+    """The value with everything taken out that says where files lie, not what is in them."""
+    if isinstance(value, Mapping):
+        return {str(name): _portable(inner, str(name), places, known) for name, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_portable(inner, key, places, known) for inner in value]
+    if not isinstance(value, str):
+        return value
+    if key in PATH_KEYS and Path(value).expanduser().resolve() in known:
+        return "<contents>"
+    # The longest first: the data may lie inside the cache.
+    for name, place in sorted(places.items(), key=lambda item: -len(item[1])):
+        if value == place or value.startswith(place + os.sep):
+            return f"<{name}>{value[len(place) :]}"
+    return value
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who runs a job."""
+
+    pid: int
+    boot: str
+    host: str
+    started: str
+    """When the process began, in the kernel's words: tells it from a later one of the same number."""
+    time: float
+
+    @classmethod
+    def mine(cls) -> Lease:
+        """A lease for this process."""
+        return cls(os.getpid(), boot_id(), socket.gethostname(), _process_start(os.getpid()), time.time())
+
+    @property
+    def here(self) -> bool:
+        """Whether its process can be looked up: same machine, not started anew since."""
+        return self.host == socket.gethostname() and self.boot == boot_id()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One job of the index."""
+
+    hash: str
+    folder: Path
+    state: str
+    lease: Lease | None
+
+    def runner(self) -> str | None:
+        """Who is running the job now, in words; None if nobody is."""
+        if self.lease is None:
+            return None
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.lease.time))
+        worker = read_status(self.folder)
+        heartbeat = float(worker.get("heartbeat") or 0.0)
+        if not self.lease.here:
+            alive = time.time() - max(self.lease.time, heartbeat) < HEARTBEAT_LIMIT
+            return f"since {since} on {self.lease.host}" if alive else None
+        if is_alive(self.lease.pid, self.lease.started):
+            return f"since {since}, pid {self.lease.pid}"
+        # Its launcher is gone; a worker ends then, but may need a moment.
+        pid = worker.get("pid")
+        if (
+            worker.get("state") == "running"
+            and worker.get("boot") == self.lease.boot
+            and time.time() - heartbeat < HEARTBEAT_LIMIT
+            and isinstance(pid, int)
+            and is_alive(pid, None)
+        ):
+            return f"since {since}, worker pid {pid}"
+        return None
+
+
+class JobIndex:
+    """`paths.cache/jobs`. Nothing is created before the first write."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read(self, job: str) -> Entry | None:
+        """The job's entry; None where there is none, or it is damaged (the job is then run anew)."""
+        try:
+            row = read_json(self.root / f"{job}.json")
+            lease = row["lease"]
+            return Entry(row["hash"], Path(row["folder"]), row["state"], None if lease is None else Lease(**lease))
+        except (InputError, KeyError, TypeError):
+            return None
+
+    def write(self, job: str, folder: Path, state: str, lease: Lease | None) -> None:
+        """Set the job's entry, durably."""
+        row = {"schema": SCHEMA, "hash": job, "folder": str(folder), "state": state, "time": time.time()}
+        write_json(self.root / f"{job}.json", row | {"lease": None if lease is None else asdict(lease)})
+
+    def forget(self, job: str) -> None:
+        """Remove the job's entry."""
+        (self.root / f"{job}.json").unlink(missing_ok=True)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the index for the moment it takes to look and to write."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def is_alive(pid: int, started: str | None) -> bool:
+    """Whether the process runs; `started` (where known) tells it from a later one of the same number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's, but there
+    now = _process_start(pid)
+    return now != "" and started in (None, "", now) if Path("/proc/self/stat").exists() else True
+
+
+def _process_start(pid: int) -> str:
+    """The process's start time as Linux counts it; empty where it is gone, a zombie, or the system does not tell."""
+    try:
+        # The name, in parentheses, may hold spaces; after it come state (field 3) and, as field 22, the start time.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]

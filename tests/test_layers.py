@@ -1,0 +1,116 @@
+"""Imports point one way, and heavy libraries stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "ftcot"
+
+LAYERS: dict[str, set[str]] = {
+    # module or package: what it may import from ftcot (errors and records are everyone's)
+    "errors": set(),
+    "records": set(),
+    "status": set(),
+    "answers": set(),
+    "prompts": set(),
+    "published": set(),
+    "task": {"answers"},
+    "teacher": {"answers", "prompts", "task"},
+    "student": {"prompts"},
+    "training": {"student", "logger", "status"},
+    "curation": {"answers", "prompts", "teacher"},
+    "evaluate": {"answers", "prompts", "student"},
+    "logger": {"job", "status"},
+    "job": {"curation", "evaluate", "prompts", "status", "student", "task", "teacher", "training"},
+    "display": {"job", "published", "task"},
+    "card": {"display"},
+    "pipeline": {
+        *("card", "curation", "evaluate", "job", "logger", "prompts", "status", "student", "task", "teacher"),
+        "training",
+    },
+    "worker": {"display", "folder", "job", "launch", "log", "pipeline", "status"},
+    "folder": {"status"},
+    "log": set(),
+    "compose": set(),
+    "checks": {"curation", "job", "jobs", "logger", "prompts", "student", "task", "teacher", "training"},
+    "jobs": {"folder", "status", "job", "task"},
+    "launch": {"checks", "folder", "display", "job", "jobs", "ledger", "status", "task"},
+    "ledger": set(),
+    "sweep": {"checks", "compose", "display", "folder", "job", "jobs", "launch", "ledger", "status"},
+    "run": {"checks", "compose", "display", "folder", "log", "job", "jobs", "launch", "status", "sweep"},
+    "audit": {"answers", "compose", "job", "task"},
+    "doctor": {"compose", "job", "logger"},
+    "predict": {"answers", "evaluate", "job", "student"},
+}
+
+HEAVY: dict[str, set[str]] = {
+    # library: the only places it is named, at any depth of the file
+    "torch": {"student", "training", "worker", "doctor"},
+    "transformers": {"student", "training", "worker"},
+    "pytorch_lightning": {"training", "logger", "worker"},
+    "peft": {"training"},
+    "wandb": {"logger"},
+    "datasets": set(),
+    "hydra": {"compose", "job", "run", "sweep"},
+}
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE)
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path, *, only_at_import: bool = False) -> Iterator[str]:
+    """Dotted names a file imports; `only_at_import` leaves out those inside functions and under TYPE_CHECKING."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes: Iterator[ast.AST] = iter(ast.walk(tree)) if not only_at_import else _at_import(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            yield node.module
+            if node.module == "ftcot":
+                yield from (f"ftcot.{alias.name}" for alias in node.names)
+
+
+def _at_import(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+            continue
+        yield child
+        yield from _at_import(child)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    here = layer(path)
+    assert here in LAYERS, f"{here} has no place in the table"
+    allowed = {here, "errors", "records"} | LAYERS[here]
+    for name in imports(path):
+        if name.startswith("ftcot."):
+            assert name.split(".")[1] in allowed, f"{path.name} imports {name}"
+        top = name.partition(".")[0]
+        assert top not in HEAVY or here in HEAVY[top], f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("command", ["run", "compose", "checks", "launch", "sweep", "job", "display", "audit"])
+def test_the_launchers_modules_import_nothing_heavy(command: str) -> None:
+    heavy = ", ".join(repr(name) for name in HEAVY if name != "hydra")
+    code = f"import sys, ftcot.{command}; print([name for name in ({heavy},) if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
