@@ -7,6 +7,7 @@ A check reads, it never writes: after a refusal no folder is left, and store and
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -19,7 +20,9 @@ from ftcot import job as jobs_built
 from ftcot.errors import InputError
 from ftcot.job import Job
 from ftcot.jobs import FileHashes, job_hash
+from ftcot.logger import build as build_logger
 from ftcot.task import Splits
+from ftcot.training.trainer import check_trainer
 
 T = TypeVar("T")
 
@@ -56,7 +59,10 @@ class Checker:
         refuse_secrets(config)
         job = jobs_built.build(config)
         check_writable("paths.cache", Path(config["paths"]["cache"]))
-        check_devices(config["trainer"])
+        check_trainer(job.trainer)
+        check_devices(job.trainer)
+        build_logger(job.logger)
+        check_lora(job)
         splits = self._once("task", config, ("task",), job.task.splits)
         job.method.template_for(job.student.family)
         if job.needs_teacher:
@@ -128,6 +134,16 @@ def check_writable(key: str, folder: Path) -> None:
         raise InputError(f"{key}={folder}: {existing} is not a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise InputError(f"{key}={folder}: {existing} cannot be written to")
+
+
+def check_lora(job: Job) -> None:
+    """Refuse LoRA where the package that does it is missing.
+
+    Raises:
+        InputError: it is.
+    """
+    if job.method.trains and job.training.lora and importlib.util.find_spec("peft") is None:
+        raise InputError("training=lora needs the package peft: pip install 'ftcot[lora]'")
 
 
 def check_devices(trainer: Mapping[str, Any]) -> None:

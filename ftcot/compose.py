@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +206,7 @@ class Composer:
 
 
 def freeze(config: DictConfig) -> dict[str, Any]:
-    """The config as plain values: resolved, without `hydra`, folders under `paths` absolute.
+    """The config as plain values: resolved, without `hydra`, with absolute paths, so that it means the same anywhere.
 
     Raises:
         InputError: a value is missing, or refers to something that does not exist.
@@ -228,7 +228,17 @@ def freeze(config: DictConfig) -> dict[str, Any]:
         raise InputError(f"{error.full_key or 'config'}: {_one_line(error)}") from None
     finally:
         OmegaConf.set_readonly(config.hydra, False)  # HydraConfig set it; launchers fill it in
-    return {str(key): value for key, value in dict(frozen).items()}  # type: ignore[arg-type]
+    return {str(key): _absolute(str(key), value) for key, value in dict(frozen).items()}  # type: ignore[arg-type]
+
+
+def _absolute(key: str, value: Any) -> Any:
+    """`value` with every path in it that exists made absolute; a hub id, or what is not there, is left as it is."""
+    if isinstance(value, Mapping):
+        return {str(name): _absolute(str(name), inner) for name, inner in value.items()}
+    if isinstance(value, str) and key in ("path", "test_path", "checkpoint") and value:
+        path = Path(value).expanduser()
+        return str(path.absolute()) if path.exists() else value
+    return value
 
 
 def _keys(value: Any, path: str = "") -> Iterator[str]:

@@ -117,7 +117,8 @@ def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[
 
 
 def _cell(config: Mapping[str, Any], n_train: int) -> published.Published | None:
-    if config["task"].get("split", "default") != "default":
+    # The paper's own questions and split only: a user's file may have any name.
+    if not config["task"]["_target_"].endswith(".PaperTask") or config["task"]["split"] != "default":
         return None
     diversity = config["diversity"]
     return published.find(

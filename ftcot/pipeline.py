@@ -85,6 +85,8 @@ def run(job: Job, folder: Path, status: Status, console: Console) -> Score | Non
     pending = [stage for stage in job.stages if stage not in status.stages]
     with open_logger(job, folder, status, online=bool({"train", "evaluate"} & set(pending))) as logger:
         state = Run(job, folder, status, console, logger)
+        if logger.notice:
+            console.print(logger.notice, soft_wrap=True, highlight=False)
         for stage in pending:
             status.update(stage=stage)
             started = time.monotonic()
@@ -156,7 +158,9 @@ def train(run: Run) -> None:
     )
     student.save(run.folder / "student")
     clear(run.folder)
-    run.status.count({"supervised_tokens": fitted.supervised_tokens, "steps": fitted.steps})
+    run.status.count(
+        {"supervised_tokens": fitted.supervised_tokens, "steps": fitted.steps, "training_seconds": fitted.seconds}
+    )
 
 
 def evaluate(run: Run) -> None:

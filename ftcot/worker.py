@@ -62,6 +62,8 @@ def main(arguments: list[str]) -> int:
         return 128 + stop.number
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads and forked data loaders do not go together
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of libraries, which a pipe would keep every state of
     try:
         log = Log(folder / "log.txt", f"worker {os.getpid()}")
     except OSError as error:

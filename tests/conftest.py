@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,15 @@ def models_dir() -> Path:
     if (folder := _folder("FTCOT_MODELS", "models")) is None:
         pytest.skip("no local checkpoints: set FTCOT_MODELS, or put them at ../shared/models")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_hydra_left_over() -> Iterator[None]:
+    """Hydra keeps its state in a global; each test begins without it."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    yield
+    GlobalHydra.instance().clear()
 
 
 @pytest.fixture

@@ -218,6 +218,14 @@ def test_a_trained_job_is_shown_again_not_run_again(ftcot: Command) -> None:
     assert (folder / "student").resolve() == home / "student"
     assert read(folder / "status.json")["reused_from"] == str(home)
     # The table is the same, whoever prints it.
-    table = [line for line in first.stdout.splitlines() if line.startswith((" student", "scorers"))]
+    table = [line for line in first.stdout.splitlines() if line.startswith(("  student", "  scorers"))]
     assert len(table) == 2
     assert all(line in again.stdout for line in table)
+
+
+def test_relative_paths_are_frozen_as_absolute_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"question": "1 + 1?", "answer": 2}\n')
+    monkeypatch.chdir(tmp_path)
+    config = freeze(Composer(conf_dir()).compose(["task=jsonl", "task.path=mine.jsonl", "task.answer=number"]))
+    assert config["task"]["path"] == str(tmp_path / "mine.jsonl")
+    assert freeze(Composer(conf_dir()).compose(["student=gpt2"]))["student"]["checkpoint"] == "openai-community/gpt2"

@@ -113,5 +113,3 @@ class Student(Protocol):
     def save(self, folder: Path, card: str | None = None) -> None:
         """Write weights (safetensors), tokenizer and model card, loadable by plain transformers."""
         ...
-
-

@@ -1,0 +1,254 @@
+"""Whether a checkpoint can be had, told without torch: a local folder or a hub id, weights in safetensors only.
+
+    openai-community/gpt2   -> Found(id, folder of the cached snapshot)   or Found(id, None): to be downloaded
+    ../models/my-gpt2       -> Found(id, the folder)
+    ../models/old-gpt2      -> InputError: ../models/old-gpt2 has pickle weights only (pytorch_model.bin) ...
+
+Pickle weights run code when they are read, so they are never read. A hub id that is not in the local cache costs one
+request for its file list, under a time limit; nothing is downloaded before a worker loads the student.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ftcot.errors import InputError
+from ftcot.prompts import Family
+
+TIME_LIMIT = 15.0
+"""Seconds the hub has to answer, name look-up included."""
+
+LOADED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+"""The files of a checkpoint folder that make the student what it is: weights, configs, tokenizer."""
+
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+_PICKLES = re.compile(r"[^/]*\.(bin|pt|pth|ckpt|pkl)")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+_ENCODER_DECODERS = frozenset(
+    {
+        "bart",
+        "bigbird_pegasus",
+        "blenderbot",
+        "fsmt",
+        "led",
+        "longt5",
+        "m2m_100",
+        "marian",
+        "mbart",
+        "mt5",
+        "mvp",
+        "nllb-moe",
+        "pegasus",
+        "pegasus_x",
+        "plbart",
+        "prophetnet",
+        "switch_transformers",
+        "t5",
+        "t5gemma",
+        "umt5",
+    }
+)
+"""`model_type`s of text encoder-decoders, for configs that leave `is_encoder_decoder` out."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a checkpoint is."""
+
+    checkpoint: str
+    folder: Path | None
+    """Local folder or cached snapshot; None for a hub id that is yet to be downloaded."""
+    local: bool
+    """The user named a folder, not a hub id."""
+
+    @property
+    def source(self) -> str:
+        """For the plan."""
+        if self.local:
+            return f"folder {self.checkpoint}"
+        return f"{self.checkpoint}, {'to be downloaded' if self.folder is None else 'cached'}"
+
+
+def find(checkpoint: str, revision: str | None, family: Family) -> Found:
+    """Where `checkpoint` is, after checking what can be checked there.
+
+    Raises:
+        InputError: it cannot be had, is not whole, is not in safetensors or is not of the family.
+    """
+    path = Path(checkpoint).expanduser()
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise InputError(f"student.checkpoint={checkpoint}: cannot be read ({error.strerror})") from None
+    if exists:
+        check_folder(path, family)
+        return Found(checkpoint, path, local=True)
+    if not _HUB_ID.fullmatch(checkpoint) or checkpoint.startswith("."):
+        raise InputError(
+            f"student.checkpoint={checkpoint}: no such folder, and a hub id reads ORG/NAME "
+            f"(for example openai-community/gpt2)"
+        )
+    if folder := cached_snapshot(checkpoint, revision):
+        check_folder(folder, family)
+        return Found(checkpoint, folder, local=False)
+    if problem := _hub_problem(checkpoint, revision):
+        raise InputError(problem)
+    return Found(checkpoint, None, local=False)
+
+
+def loaded_files(folder: Path) -> tuple[Path, ...]:
+    """The files of a checkpoint folder that decide what the student is, sorted."""
+    return tuple(sorted(path for pattern in LOADED for path in folder.glob(pattern)))
+
+
+def check_folder(folder: Path, family: Family) -> None:
+    """Refuse a folder that is not a whole safetensors checkpoint of the family.
+
+    Raises:
+        InputError: with the file at fault.
+    """
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise InputError(f"student.checkpoint={folder}: cannot be read ({error.strerror})") from None
+    config = _read_config(folder)
+    if not any(name.endswith(".safetensors") for name in names):
+        raise InputError(_without_safetensors(str(folder), names))
+    index = folder / "model.safetensors.index.json"
+    shards = sorted(set(_read_json(index)["weight_map"].values())) if index.is_file() else []
+    for name in shards or [name for name in names if name.endswith(".safetensors")]:
+        _check_safetensors(folder / name)
+    if not any(name in _TOKENIZER_FILES for name in names):
+        raise InputError(f"student.checkpoint={folder}: no tokenizer there (expected tokenizer.json)")
+    if "quantization_config" in config:
+        raise InputError(f"student.checkpoint={folder}: its weights are quantized, which cannot be fine-tuned")
+    is_encoder_decoder = bool(config.get("is_encoder_decoder")) or config.get("model_type") in _ENCODER_DECODERS
+    if is_encoder_decoder != (family == "encoder_decoder"):
+        kind, option = ("an encoder-decoder", "encoder_decoder") if is_encoder_decoder else ("a decoder", "decoder")
+        raise InputError(
+            f"student.checkpoint={folder}: {config.get('model_type')} is {kind}; use student={option} with it"
+        )
+
+
+def cached_snapshot(checkpoint: str, revision: str | None) -> Path | None:
+    """The snapshot of a hub id in the local cache, if it is all there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    def cached(name: str) -> Path | None:
+        path = try_to_load_from_cache(checkpoint, name, revision=revision)
+        return Path(path) if isinstance(path, str) else None
+
+    if (config := cached("config.json")) is None or not any(map(cached, _TOKENIZER_FILES)):
+        return None
+    if index := cached("model.safetensors.index.json"):
+        shards: Iterable[str] = set(_read_json(index)["weight_map"].values())
+    else:
+        shards = ["model.safetensors"]
+    return config.parent if all(map(cached, shards)) else None
+
+
+@cache
+def _hub_problem(checkpoint: str, revision: str | None) -> str | None:
+    """What stands against loading a hub id that is not cached, if anything does; asked once in a process."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    where = f"student.checkpoint={checkpoint}" + (f" at revision {revision}" if revision else "")
+    instead = (
+        f"download it where there is a network (hf download {checkpoint}), name a folder with "
+        "student.checkpoint=FOLDER, or take student=tiny or student=tiny-t5, which need no checkpoint"
+    )
+    if constants.is_offline_mode():
+        return f"{where}: not in the local cache, and HF_HUB_OFFLINE is set; {instead}"
+    try:
+        info = _within(TIME_LIMIT, lambda: HfApi().model_info(checkpoint, revision=revision, timeout=TIME_LIMIT))
+    except RevisionNotFoundError:
+        return f"{where}: the hub has no such revision of it"
+    except GatedRepoError:
+        return f"{where}: the hub gives it to logins with access only (hf auth login)"
+    except RepositoryNotFoundError:
+        return f"{where}: the hub has no such model, or not for this login; see the spelling"
+    except Exception as error:  # what a network can do wrong has no common base
+        cause = " ".join(str(error).partition("\n")[0].split()) or type(error).__name__
+        return f"{where}: not in the local cache, and the hub cannot be asked ({cause}); {instead}"
+    names = sorted(sibling.rfilename for sibling in info.siblings or ())
+    if not any(name.endswith(".safetensors") and "/" not in name for name in names):
+        return _without_safetensors(checkpoint, names)
+    return None
+
+
+def _within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What `call` returns or raises, or a TimeoutError: a name look-up has no time limit of its own."""
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append((call(), None))
+        except Exception as error:
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome:
+        raise TimeoutError(f"no answer within {seconds:.0f} seconds")
+    value, error = outcome[0]
+    if error is not None:
+        raise error
+    return value
+
+
+def _without_safetensors(checkpoint: str, names: Iterable[str]) -> str:
+    pickles = [name for name in names if _PICKLES.fullmatch(name)]
+    if not pickles:
+        return f"student.checkpoint={checkpoint}: no weights there (expected model.safetensors)"
+    return (
+        f"student.checkpoint={checkpoint}: pickle weights only ({pickles[0]}), which can run code when they are read; "
+        f"if you trust them, convert them to safetensors once with transformers: from_pretrained({checkpoint!r}, "
+        f"use_safetensors=False), then save_pretrained(FOLDER) for model and tokenizer, and student.checkpoint=FOLDER"
+    )
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"student.checkpoint={folder}: no config.json there; not a transformers checkpoint")
+    config = _read_json(path)
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return config
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from None
+
+
+def _check_safetensors(path: Path) -> None:
+    """Compare the size of the file with its header: finds cut downloads and Git LFS pointers."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length)) if 8 + length <= size else {}
+        header.pop("__metadata__", None)
+        needed = 8 + length + max(tensor["data_offsets"][1] for tensor in header.values())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, TypeError, KeyError, AttributeError, struct.error):
+        raise InputError(f"{path}: damaged, not a safetensors file") from None
+    if size != needed:
+        raise InputError(f"{path}: damaged, {size} bytes where its header asks for {needed}")

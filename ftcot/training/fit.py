@@ -1,0 +1,158 @@
+"""Fine-tune a student on pairs: the one entry into training.
+
+    fit(student, [Encoded(prompt_ids=(5, 9), target_ids=(7, 2), truncated=False), ...], training, trainer, ...)
+    Fit(epochs=20, steps=820, supervised_tokens=551200, seconds=131.2, resumed_after=0)
+
+Lightning owns the loop over epochs and steps; this module puts it together, and takes it up again where a run that
+was killed left it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftcot.errors import JobError
+from ftcot.student import Encoded, Student
+from ftcot.training import Training
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ftcot.logger import RunLogger
+    from ftcot.training.epochs import Evaluate
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a training took."""
+
+    epochs: int
+    steps: int
+    supervised_tokens: int
+    """Over all epochs, those of earlier attempts included."""
+    seconds: float
+    """In training steps (not in evaluations), earlier attempts included."""
+    resumed_after: int
+    """The epoch whose checkpoint the run went on from; 0 if it began at the beginning."""
+
+
+def fit(
+    student: Student,
+    examples: Sequence[Encoded],
+    training: Training,
+    trainer: Mapping[str, Any],
+    *,
+    seed: int,
+    folder: Path,
+    evaluate: Evaluate | None,
+    logger: RunLogger,
+    console: Console,
+) -> Fit:
+    """Train `student` in place; it comes back on the CPU, in eval mode.
+
+    Called again on the same folder after a run that died, it goes on from the last epoch's checkpoint and ends with
+    the same weights, bit for bit, as if nothing had happened (same machine, same number of threads).
+
+    Args:
+        trainer: plain arguments of pytorch_lightning.Trainer, with its `_target_`.
+        folder: the run folder; checkpoints go to `checkpoints/` in it.
+        evaluate: called after every epoch that is due, with the epoch counted from 1.
+    Raises:
+        JobError: the loss is not finite, or the disk is full; the last epoch's checkpoint stays.
+        InputError: the optimizer, LoRA or the trainer refuses its arguments.
+    """
+    import torch
+
+    from ftcot.training.checkpoint import FULL, Checkpoints, disk_full
+    from ftcot.training.data import Pairs, stream
+    from ftcot.training.epochs import Epochs
+    from ftcot.training.lora import adapted
+    from ftcot.training.module import FineTuning
+    from ftcot.training.progress import Display
+    from ftcot.training.trainer import build_trainer, known_warnings
+
+    if not examples:
+        raise JobError("nothing to train on: there is no pair")
+    identity = _identity(examples, training, trainer, seed)
+    checkpoints, display = Checkpoints(folder), Display(console, training.epochs)
+    epochs = Epochs(training, seed, identity, evaluate, logger, display, checkpoints)
+    torch.manual_seed(stream(seed, "lora", 0))
+    with known_warnings(), adapted(student, training.lora):
+        lightning = build_trainer(
+            trainer, epochs=training.epochs, folder=folder, callback=epochs, checkpoints=checkpoints
+        )
+        found = checkpoints.find(identity)
+        after = 0 if found is None else checkpoints.epoch(found)
+        for name in checkpoints.unusable:
+            display.say(f"checkpoint {name} is damaged or of another training: not used")
+        if found is not None:
+            display.say(f"going on after epoch {after}")
+        elif checkpoints.unusable:
+            display.say("starting from the beginning")
+        try:
+            logger.rewind(after)
+            lightning.fit(
+                FineTuning(student, training),
+                datamodule=Pairs(student, examples, training, seed),
+                ckpt_path=found,
+                weights_only=True,
+            )
+        except OSError as error:
+            if error.errno in FULL:
+                raise disk_full(error) from error
+            raise
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None  # Lightning turns Ctrl-C into an exit
+            if lightning.received_sigterm:
+                raise SystemExit(128 + signal.SIGTERM) from None  # and a SIGTERM that no one handles into exit code 0
+            raise
+        finally:
+            display.stop()
+    student.model.eval()
+    return Fit(
+        epochs=training.epochs,
+        steps=lightning.global_step,
+        supervised_tokens=epochs.supervised_tokens,
+        seconds=epochs.seconds,
+        resumed_after=after,
+    )
+
+
+def check_truncation(encoded: Sequence[Encoded], training: Training) -> int:
+    """How many pairs were cut to fit.
+
+    Raises:
+        JobError: more than `training.truncation_limit` of them.
+    """
+    n = sum(pair.truncated for pair in encoded)
+    if n > training.truncation_limit * len(encoded):
+        raise JobError(
+            f"{n} of {len(encoded)} pairs ({100 * n / len(encoded):.1f} %) were cut to fit the student, more than "
+            f"training.truncation_limit={training.truncation_limit}: raise the student's length limits, drop long "
+            "rationales (curation.max_words), or raise the limit"
+        )
+    return n
+
+
+def clear(folder: Path) -> None:
+    """Remove the checkpoints of a run folder, once its weights are saved."""
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _identity(examples: Sequence[Encoded], training: Training, trainer: Mapping[str, Any], seed: int) -> str:
+    """What a checkpoint must have been written for to be gone on from: the same pairs, settings and seed."""
+    digest = hashlib.sha256()
+    settings = [dataclasses.asdict(training), trainer.get("precision"), trainer.get("limit_train_batches"), seed]
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    for pair in examples:
+        digest.update(repr((pair.prompt_ids, pair.target_ids)).encode())
+    return digest.hexdigest()

@@ -1,0 +1,117 @@
+"""ftcot.training without torch: what the launcher refuses, and the learning rate."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from ftcot.errors import InputError, JobError
+from ftcot.student import Encoded
+from ftcot.training import Training
+from ftcot.training.fit import check_truncation
+from ftcot.training.trainer import check_trainer
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+ADAM = {"_target_": "torch.optim.AdamW", "lr": 3e-4}
+TRAINER = {"_target_": "pytorch_lightning.Trainer", "devices": 1}
+
+
+def training(**changes: Any) -> Training:
+    values: dict[str, Any] = {"epochs": 2, "batch_size": 8, "optimizer": ADAM}
+    return Training(**(values | changes))
+
+
+def option(group: str, name: str) -> dict[str, Any]:
+    """A shipped option, composed by Hydra, as plain values."""
+    with initialize_config_dir(str(CONF / group), version_base="1.3"):
+        config = OmegaConf.to_container(compose(name))
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "training.epochs=0"),
+        ({"batch_size": 8, "device_batch_size": 3}, "device_batch_size=3 does not divide training.batch_size=8"),
+        ({"warmup": 2}, "training.warmup=2"),
+        ({"schedule": "step"}, "training.schedule='step'"),
+        ({"gradient_clip": 0}, "training.gradient_clip=0"),
+        ({"optimizer": {"_target_": "torch.hub.load", "lr": 1}}, "training.optimizer._target_=torch.hub.load"),
+        (
+            {"optimizer": {"_target_": "torch.optim.lr_scheduler.StepLR", "lr": 1}},
+            "expected an optimizer of torch.optim",
+        ),
+        ({"optimizer": {"lr": 1}}, "training.optimizer._target_=None"),
+        ({"optimizer": {"_target_": "torch.optim.SGD"}}, "training.optimizer.lr=None"),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_key_and_value(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message.replace(".", r"\.")):
+        training(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"_target_": "os.system"}, "trainer._target_=os.system"),
+        ({"max_epoch": 3}, "trainer.max_epoch: not an argument"),
+        ({"max_epochs": 3}, "training.epochs sets it"),
+        ({"accumulate_grad_batches": 2}, "training.device_batch_size sets it"),
+        ({"devices": 2}, "trainer.devices=2: one process per job for now"),
+        ({"devices": "auto"}, "trainer.devices=auto"),
+        ({"devices": [0, 1]}, "one process per job"),
+        ({"num_nodes": 2}, "trainer.num_nodes=2"),
+        ({"strategy": "ddp"}, "trainer.strategy=ddp"),
+        ({"precision": "16-mixed"}, "fp16 overflows in the T5 family"),
+        ({"precision": 64}, "trainer.precision=64"),
+        ({"log_every_n_steps": 0}, "trainer.log_every_n_steps=0"),
+    ],
+)
+def test_trainer_arguments_that_cannot_work_are_refused_by_key(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message.replace(".", r"\.")):
+        check_trainer(TRAINER | changes)
+
+
+@pytest.mark.parametrize("name", ["paper", "fast", "lora"])
+def test_every_training_option_builds(name: str) -> None:
+    config = option("training", name)
+    assert config.pop("_target_") == "ftcot.training.Training"
+    assert Training(**config).epochs > 0
+
+
+@pytest.mark.parametrize("name", ["auto", "cpu", "gpu", "debug"])
+def test_every_trainer_option_passes_the_check(name: str) -> None:
+    check_trainer(option("trainer", name))
+
+
+def test_the_paper_option_is_the_protocol_of_the_paper() -> None:
+    """METHOD section 7."""
+    config = option("training", "paper")
+    config.pop("_target_")
+    paper = Training(**config)
+    assert (paper.epochs, paper.batch_size, paper.optimizer) == (20, 8, ADAM)
+    assert (paper.warmup, paper.schedule, paper.gradient_clip, paper.evaluate_every) == (0, "constant", None, 1)
+    assert option("trainer", "auto")["precision"] == "32-true"
+
+
+def test_pairs_cut_to_fit_are_counted_and_refused_above_the_limit() -> None:
+    pairs = [Encoded((1,), (2, 0), truncated=i < 2) for i in range(100)]
+    assert check_truncation(pairs, training(truncation_limit=0.02)) == 2
+    with pytest.raises(JobError, match=r"2 of 100 pairs \(2\.0 %\) .* training\.truncation_limit=0\.01"):
+        check_truncation(pairs, training(truncation_limit=0.01))
+
+
+def test_settings_and_trainer_are_checked_without_torch_and_lightning() -> None:
+    code = (
+        "import sys, ftcot.training, ftcot.training.trainer, ftcot.training.fit, ftcot.logger\n"
+        "print(sorted({'torch', 'pytorch_lightning', 'transformers', 'wandb', 'peft'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
