@@ -218,7 +218,7 @@ def test_a_trained_job_is_shown_again_not_run_again(ftcot: Command) -> None:
     assert (folder / "student").resolve() == home / "student"
     assert read(folder / "status.json")["reused_from"] == str(home)
     # The table is the same, whoever prints it.
-    table = [line for line in first.stdout.splitlines() if line.startswith(("  student", "  scorers"))]
+    table = [line for line in first.stdout.splitlines() if line.startswith(("  student tiny", "  scorers"))]
     assert len(table) == 2
     assert all(line in again.stdout for line in table)
 
