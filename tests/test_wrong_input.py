@@ -132,7 +132,11 @@ def test_a_line_of_ones_own_task_that_does_not_fit(wrong: Wrong, tmp_path: Path,
         ({}, "config.json"),
         ({"config.json": '{"model_type": "gpt2"}', "pytorch_model.bin": "x"}, "safetensors"),
         (
-            {"config.json": '{"model_type": "t5", "is_encoder_decoder": true}', "model.safetensors": SAFETENSORS},
+            {
+                "config.json": '{"model_type": "t5", "is_encoder_decoder": true}',
+                "model.safetensors": SAFETENSORS,
+                "tokenizer.json": "{}",
+            },
             "encoder_decoder",
         ),
     ],
