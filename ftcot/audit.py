@@ -14,7 +14,6 @@ Exit code 0 whatever it finds, 2 for wrong input. What counts as an overlap: ftc
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--examples", type=int, default=2, help="overlaps to show of each kind")
     given = parser.parse_args(arguments)
     try:
-        task = _task(given.task, given.split, Path(given.data) if given.data else _data_folder())
+        task = _task(given.task, given.split, given.data)
         report(task, given.split, given.examples, _overrides(given.task, given.data))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -80,8 +79,9 @@ def report(task: Task, split: str, n_examples: int, overrides: str) -> None:
 
 def _data_folder() -> Path:
     """paths.data as conf/config.yaml has it."""
-    cache = os.environ.get("FTCOT_CACHE") or Path(os.environ.get("HOME", "."), ".cache", "ftcot")
-    return Path(os.environ.get("FTCOT_DATA") or Path(cache, "data"))
+    from ftcot.compose import Composer, conf_dir, freeze  # with Hydra, which a file of one's own does not need
+
+    return Path(freeze(Composer(conf_dir()).compose([]))["paths"]["data"])
 
 
 def _overrides(asked: str, data: str | None) -> str:
@@ -91,9 +91,10 @@ def _overrides(asked: str, data: str | None) -> str:
     return shlex.join(words)
 
 
-def _task(asked: str, split: str, data: Path) -> Task:
+def _task(asked: str, split: str, data: str | None) -> Task:
     if asked in BENCHMARKS:
-        return PaperTask(asked, Text(), data, split=split)  # type: ignore[arg-type]
+        folder = _data_folder() if data is None else Path(data)
+        return PaperTask(asked, Text(), folder, split=split)  # type: ignore[arg-type]
     if Path(asked).exists():
         # An audit looks at the questions: any answer will do.
         return file_task(path=asked, answer="text", split=split)

@@ -16,18 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ftcot import job as jobs_built
 from ftcot.errors import InputError
-from ftcot.job import Job
+from ftcot.job import Job, build
 from ftcot.jobs import FileHashes, job_hash
 from ftcot.logger import build as build_logger
+from ftcot.logger import secrets
 from ftcot.task import Splits
 from ftcot.training.trainer import check_trainer
 
 T = TypeVar("T")
-
-SECRET_SUFFIXES = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
-"""Ends of the names of environment variables whose values may not stand in a config."""
 
 GPU_SIGNS = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/kfd", "/dev/dxg")
 """What a Linux machine with a usable GPU has at least one of: NVIDIA, NVIDIA in a container, AMD, WSL."""
@@ -57,12 +54,14 @@ class Checker:
             InputError: something is wrong with it.
         """
         refuse_secrets(config)
-        job = jobs_built.build(config)
+        job = build(config)
         check_writable("paths.cache", Path(config["paths"]["cache"]))
         check_trainer(job.trainer)
         check_devices(job.trainer)
         build_logger(job.logger)
         check_lora(job)
+        # Before the task, which may be downloaded.
+        self._once("student", config, ("student",), job.student.check)
         splits = self._once("task", config, ("task",), job.task.splits)
         job.method.template_for(job.student.family)
         if job.needs_teacher:
@@ -75,7 +74,6 @@ class Checker:
                     f"curation.filter={config['curation']['filter']} needs wrong completions too, but what is recorded "
                     f"of {job.teacher.name} for {job.task.name} holds correct ones only: use curation.filter=answer"
                 )
-        self._once("student", config, ("student",), job.student.check)
         return Checked(config, job, splits, self._hash(job, config))
 
     def _hash(self, job: Job, config: Mapping[str, Any]) -> str:
@@ -86,6 +84,9 @@ class Checker:
         if job.needs_teacher:
             files["teacher"] = job.teacher.files(job.task, job.diversity)
         kept = {name: part for name, part in config.items() if name not in unused}
+        kept["commit"] = job.student.commit()
+        if job.method.name == "few_shot_cot" and (shown := job.task.demonstrations()) is not None:
+            kept["demonstrations"] = shown.text
         return job_hash(kept, files, self.hashes)
 
     def _once(self, what: str, config: Mapping[str, Any], parts: tuple[str, ...], look: Callable[[], T]) -> T:
@@ -102,11 +103,9 @@ def refuse_secrets(config: Mapping[str, Any]) -> None:
     Raises:
         InputError: a value is (or holds) one; it is not repeated.
     """
-    secrets = {
-        value: name for name, value in os.environ.items() if name.upper().endswith(SECRET_SUFFIXES) and len(value) >= 8
-    }
+    known = secrets()
     for key, value in _strings(config, ""):
-        for secret, name in secrets.items():
+        for secret, name in known.items():
             if secret in value:
                 raise InputError(f"{key} holds the secret of ${name}: leave it out, it is read from the environment")
 

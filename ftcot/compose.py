@@ -235,7 +235,7 @@ def _absolute(key: str, value: Any) -> Any:
     """`value` with every path in it that exists made absolute; a hub id, or what is not there, is left as it is."""
     if isinstance(value, Mapping):
         return {str(name): _absolute(str(name), inner) for name, inner in value.items()}
-    if isinstance(value, str) and key in ("path", "test_path", "checkpoint") and value:
+    if isinstance(value, str) and key in ("path", "test_path", "folder", "checkpoint") and value:
         path = Path(value).expanduser()
         return str(path.absolute()) if path.exists() else value
     return value

@@ -31,7 +31,7 @@ from ftcot.errors import InputError
 from ftcot.job import build
 from ftcot.logger import logged_in
 
-PACKAGES = ("torch", "pytorch-lightning", "transformers", "tokenizers", "hydra-core", "datasets", "wandb", "peft")
+PACKAGES = ("torch", "pytorch-lightning", "transformers", "tokenizers", "hydra-core", "wandb", "peft")
 KEYS = ("OPENAI_API_KEY", "HF_TOKEN", "WANDB_API_KEY")
 ROOM = 2 * 1024**3
 """Free bytes below which the doctor warns: a run of a small student takes some hundred megabytes."""

@@ -77,9 +77,17 @@ def predict(
                 truncated=said.truncated,
                 n_tokens=said.n_tokens + (rationale.n_tokens if rationale else 0),
                 rationale=rationale.text if rationale else None,
+                error=None if reported.correct else error_kind(reported.prediction, said),
             )
         )
     return predictions
+
+
+def error_kind(prediction: str | None, said: Generation) -> str:
+    """Why a prediction is wrong, in words."""
+    if said.truncated:
+        return "truncated"
+    return "no answer" if prediction is None else "wrong answer"
 
 
 def ask(

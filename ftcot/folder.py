@@ -5,7 +5,6 @@ outputs/2026-11-22/10-15-00-ab12/      job.yaml  status.json  *.jsonl  metrics.c
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import shutil
@@ -16,17 +15,14 @@ from typing import Any
 
 import yaml
 
-from ftcot.errors import FtcotError, InputError
-from ftcot.records import read_json, write_atomic
+from ftcot.errors import InputError
+from ftcot.records import read_json, write_atomic, write_json
 from ftcot.status import STAGES, Status
 
 SMALL_FILES = ("job.yaml", "status.json", "metrics.csv", "score.json", "log.txt")
 """Copied, with every *.jsonl, where a run is reused. Weights are linked."""
 
 WEIGHTS = "student"
-
-LAUNCHER_PID = "FTCOT_LAUNCHER_PID"
-"""Tells the worker whom to end with."""
 
 
 def freeze(folder: Path, config: Mapping[str, Any], job: str) -> None:
@@ -64,7 +60,7 @@ def fill(home: Path, folder: Path) -> None:
     """Put the small files of a run into `folder`, with a link to its weights and a note where they come from."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in [home / name for name in SMALL_FILES] + sorted(home.glob("*.jsonl")):
-        if path.is_file():
+        if path.is_file() and path.name != "status.json":
             shutil.copyfile(path, folder / path.name)
     link = folder / WEIGHTS
     if link.is_symlink():
@@ -72,7 +68,8 @@ def fill(home: Path, folder: Path) -> None:
     if (home / WEIGHTS).exists() and not link.exists():
         weights = (home / WEIGHTS).resolve()
         link.symlink_to(os.path.relpath(weights, folder.resolve()), target_is_directory=True)
-    Status(folder).update(reused_from=str(home))
+    # Last: a folder whose status says that it is done has everything else.
+    write_json(folder / "status.json", read_status(home) | {"reused_from": str(home)})
 
 
 def new_folder(root: str, stamp: datetime | None = None) -> Path:
@@ -100,23 +97,3 @@ def read_status(folder: Path) -> dict[str, Any]:
 def is_frozen(folder: Path) -> bool:
     """Whether no worker has touched it yet."""
     return read_status(folder).get("state") in (None, "frozen")
-
-
-def cause_of(error: BaseException) -> str:
-    """One line on what went wrong and, where known, what to do."""
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
-    for link in chain:
-        # Libraries in Rust and C++ give the text of the system's error, not its number.
-        if (isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT)) or "No space left" in str(link):
-            name = getattr(link, "filename", None)
-            return f"disk full{f' ({name})' if name else ''}: free space and start the same command again"
-    text = " ".join(str(error).split())
-    if isinstance(error, FtcotError):
-        return text
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "out of memory: try a smaller training.device_batch_size or evaluation.batch_size"
-    return f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__

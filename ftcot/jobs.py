@@ -41,9 +41,6 @@ TRAINER_NOT_RESULTS = frozenset(
 )
 """The same under `trainer`: where it runs and what it shows. Precision stays in."""
 
-PATH_KEYS = frozenset(["path", "paths", "file", "files", "folder", "checkpoint", "data"])
-"""Keys that may name a file a job reads. Its contents are hashed, so its name is not."""
-
 HEARTBEAT_LIMIT = 120.0
 """Seconds after which a process on another machine counts as dead."""
 
@@ -95,18 +92,17 @@ def job_hash(config: Mapping[str, Any], files: Mapping[str, Sequence[Path]], has
 
     Args:
         config: resolved; parts that the job does not use should be left out.
-        files: those each part reads. A folder stands for all files in it.
+        files: those each part reads; their order counts. A folder stands for all files in it.
     Raises:
         InputError: a file cannot be read.
     """
     read = {part: [file for path in paths for file in _expand(path)] for part, paths in files.items()}
-    contents = {
-        part: sorted([file.name, hashes.sha256(file)] for file in expanded) for part, expanded in sorted(read.items())
-    }
+    # Not sorted by name: the training and the test file of a task may be called the same, or change places.
+    contents = {part: [[file.name, hashes.sha256(file)] for file in expanded] for part, expanded in read.items()}
     places = {name: str(value) for name, value in config.get("paths", {}).items()}
     known = {file.resolve() for expanded in read.values() for file in expanded}
     known |= {parent for file in known for parent in file.parents}
-    kept = {key: _portable(value, key, places, known) for key, value in config.items() if key not in NOT_RESULTS}
+    kept = {key: _portable(value, places, known) for key, value in config.items() if key not in NOT_RESULTS}
     if isinstance(trainer := kept.get("trainer"), dict):
         kept["trainer"] = {key: value for key, value in trainer.items() if key not in TRAINER_NOT_RESULTS}
     value = {"config": kept, "files": contents, "result_version": ftcot.RESULT_VERSION}
@@ -117,19 +113,23 @@ def _expand(path: Path) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
-def _portable(value: Any, key: str, places: Mapping[str, str], known: set[Path]) -> Any:
+def _portable(value: Any, places: Mapping[str, str], known: set[Path]) -> Any:
     """The value with everything taken out that says where files lie, not what is in them."""
     if isinstance(value, Mapping):
-        return {str(name): _portable(inner, str(name), places, known) for name, inner in value.items()}
+        return {str(name): _portable(inner, places, known) for name, inner in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_portable(inner, key, places, known) for inner in value]
+        return [_portable(inner, places, known) for inner in value]
     if not isinstance(value, str):
         return value
-    if key in PATH_KEYS and Path(value).expanduser().resolve() in known:
+    # First, as the cache may or may not hold the data.
+    for name, place in places.items():
+        if value == place:
+            return f"<{name}>"
+    if value.startswith(os.sep) and Path(value).resolve() in known:  # its contents are hashed, so its name is not
         return "<contents>"
     # The longest first: the data may lie inside the cache.
     for name, place in sorted(places.items(), key=lambda item: -len(item[1])):
-        if value == place or value.startswith(place + os.sep):
+        if value.startswith(place + os.sep):
             return f"<{name}>{value[len(place) :]}"
     return value
 

@@ -9,23 +9,16 @@ The decision and the lease are taken under one lock, so of two commands at the s
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
-from ftcot.errors import FtcotError, InputError, JobError
+from ftcot.errors import FtcotError, InputError
 from ftcot.folder import (
-    LAUNCHER_PID,
     SMALL_FILES,
     WEIGHTS,
     fill,
@@ -37,19 +30,8 @@ from ftcot.folder import (
     satisfied,
 )
 from ftcot.jobs import Entry, JobIndex, Lease
+from ftcot.process import describe_death, run_worker
 from ftcot.status import Status
-
-RANK_VARIABLES = [
-    "LOCAL_RANK",
-    "RANK",
-    "WORLD_SIZE",
-    "NODE_RANK",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-    "GROUP_RANK",
-    "LOCAL_WORLD_SIZE",
-]
-"""Left by an earlier fit, they would make a job wait for ranks that nobody starts."""
 
 Action = Literal["reused", "continued", "new"]
 
@@ -224,7 +206,7 @@ class Launch:
             if folder != decision.home:
                 fill(decision.home, folder)
             return Outcome("reused", str(read_status(folder)["state"]), decision.home, folder)
-        code, number = _wait(decision.home)
+        code, number = run_worker(decision.home)
         outcome = self._outcome(decision, code, number)
         if number is not None:
             raise Interrupted(outcome, number)
@@ -242,7 +224,7 @@ class Launch:
             cause = None
         elif state in ("frozen", "running", "None"):  # it could not say it
             state = "stopped" if number is not None else "failed"
-            cause, said = _death(code), code > 0
+            cause, said = describe_death(code), code > 0
             with suppress(OSError, FtcotError):
                 Status(home).update(state=state, cause=cause)
         folder = self.wanted or home
@@ -267,47 +249,6 @@ def _fresh(root: str) -> Path:
     while (folder := new_folder(root)).exists():
         pass
     return folder
-
-
-def _death(code: int) -> str:
-    if code >= 0:
-        return f"the worker ended with exit code {code} and left no cause; see log.txt"
-    name = signal.Signals(-code).name
-    hint = " (often: the machine ran out of memory)" if name == "SIGKILL" else ""
-    return f"the worker was killed by {name}{hint}"
-
-
-def _wait(folder: Path) -> tuple[int, int | None]:
-    """Run the worker of `folder` to its end.
-
-    Returns:
-        Its exit code, and the number of the signal that asked to stop, if any.
-    """
-    environment = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
-    environment[LAUNCHER_PID] = str(os.getpid())
-    asked: list[int] = []
-    worker: list[subprocess.Popen[bytes]] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-        # A terminal's Ctrl-C reaches the worker too; it heeds the first signal only. The second time, no more waiting.
-        for process in worker:
-            process.terminate() if len(asked) == 1 else process.kill()
-
-    main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM) if main}
-    try:
-        try:
-            worker.append(subprocess.Popen([sys.executable, "-m", "ftcot.worker", str(folder)], env=environment))
-        except OSError as error:
-            raise JobError(f"the worker cannot be started: {error}") from error
-        if asked:
-            worker[0].terminate()
-        code = worker[0].wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return code, asked[0] if asked else None
 
 
 def describe(outcome: Outcome) -> str:

@@ -52,9 +52,11 @@ class Log:
     ) -> None:
         logging.captureWarnings(False)
         logging.getLogger().removeHandler(self._handler)
-        with suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+                if isinstance(stream, _Tee):
+                    stream.end()
         sys.stdout, sys.stderr = self._before
         with suppress(OSError):  # a full disk
             self._file.close()
@@ -102,6 +104,11 @@ class _Tee(io.TextIOBase):
 
     def flush(self) -> None:
         self._stream.flush()
+
+    def end(self) -> None:
+        """Copy a last line that has no end, too."""
+        if self._rest:
+            self._log.write(_plain(self._rest) + "\n")
 
     def isatty(self) -> bool:
         return self._stream.isatty()

@@ -181,7 +181,7 @@ def open_logger(job: Job, folder: Path, status: Status, *, online: bool) -> Iter
     Args:
         online: False keeps to metrics.csv: nothing that is left to do has figures for a tracker.
     """
-    settings = build(job.config["logger"])
+    settings = build(job.logger)
     logger = RunLogger(folder)
     if online and isinstance(settings, Wandb):
         name = f"{job.method.name} {job.task.name} {job.student.name} {status['hash'][:8]}"
@@ -264,19 +264,23 @@ def _start(settings: Wandb, folder: Path, run_id: str, name: str, config: Mappin
 
 def without_secrets(value: Any) -> Any:
     """`value` with every secret of the environment blanked, in case one found its way into a config."""
+    return _blank(value, sorted(secrets(), key=len, reverse=True))  # one may hold another
+
+
+def secrets() -> dict[str, str]:
+    """The environment's keys, tokens and passwords, and the variable each is in."""
     endings = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
-    secrets = [text for name, text in os.environ.items() if name.upper().endswith(endings) and len(text) >= 8]
-    return _blank(value, sorted(secrets, key=len, reverse=True))  # one may hold another
+    return {text: name for name, text in os.environ.items() if name.upper().endswith(endings) and len(text) >= 8}
 
 
-def _blank(value: Any, secrets: list[str]) -> Any:
+def _blank(value: Any, hidden: list[str]) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _blank(inner, secrets) for key, inner in value.items()}
+        return {str(key): _blank(inner, hidden) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_blank(inner, secrets) for inner in value]
+        return [_blank(inner, hidden) for inner in value]
     if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, "***")
+        for text in hidden:
+            value = value.replace(text, "***")
     return value
 
 

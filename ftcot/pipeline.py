@@ -33,7 +33,6 @@ from ftcot.records import (
     Example,
     Prediction,
     Score,
-    append_records,
     read_json,
     read_records,
     write_atomic,
@@ -81,6 +80,7 @@ def run(job: Job, folder: Path, status: Status, console: Console) -> Score | Non
         JobError: it cannot go on; what the stages before left stays.
     """
     from ftcot.logger import open_logger
+    from ftcot.training.fit import clear
 
     pending = [stage for stage in job.stages if stage not in status.stages]
     with open_logger(job, folder, status, online=bool({"train", "evaluate"} & set(pending))) as logger:
@@ -92,6 +92,8 @@ def run(job: Job, folder: Path, status: Status, console: Console) -> Score | Non
             started = time.monotonic()
             STAGES[stage](state)
             status.finish(stage, time.monotonic() - started)
+            if stage == "train":
+                clear(folder)  # not before the stage counts as done: without its weights it would be trained again
     return Score.from_json(read_json(folder / "score.json")) if "evaluate" in job.stages else None
 
 
@@ -132,7 +134,7 @@ def train(run: Run) -> None:
     """The student, fine-tuned on the pairs and tested after every epoch that is due."""
     if not run.job.method.trains:
         return
-    from ftcot.training.fit import check_truncation, clear, fit
+    from ftcot.training.fit import check_truncation, fit
 
     job = run.job
     examples = read_records(run.folder / "examples.jsonl", Example)
@@ -157,7 +159,6 @@ def train(run: Run) -> None:
         console=run.console,
     )
     student.save(run.folder / "student")
-    clear(run.folder)
     run.status.count(
         {"supervised_tokens": fitted.supervised_tokens, "steps": fitted.steps, "training_seconds": fitted.seconds}
     )
@@ -165,11 +166,14 @@ def train(run: Run) -> None:
 
 def evaluate(run: Run) -> None:
     """The score of the run; students that are not trained are asked here."""
+    started = time.monotonic()
     job, counts = run.job, run.status.get("counts", {})
     if not job.method.trains:
+        from ftcot.training.trainer import pick_device
+
         student = job.student.load(_training_text(run), job.seed)
         run.status.count({"parameters": student.n_parameters})
-        student.model.eval()
+        student.model.to(pick_device(job.trainer)).eval()
         test(run, student, epoch=0)
     predictions = read_records(run.predictions_file, Prediction)
     scores = evaluation.score(predictions)
@@ -186,7 +190,7 @@ def evaluate(run: Run) -> None:
         random_accuracy=job.task.random_accuracy,
         teacher_accuracy=run.status.get("teacher_accuracy"),
         n_examples=counts.get("examples", 0),
-        seconds=run.status.get("seconds", {}),
+        seconds=run.status.get("seconds", {}) | {"evaluate": round(time.monotonic() - started, 3)},
         tokens={
             "supervised": counts.get("supervised_tokens", 0),
             "generated": sum(prediction.n_tokens for prediction in predictions),
@@ -238,12 +242,12 @@ def test(run: Run, student: Student, epoch: int) -> Mapping[str, float]:
 
 
 def keep_predictions(path: Path, predictions: list[Prediction], epoch: int) -> None:
-    """Append one epoch's predictions; an epoch that is repeated after a crash replaces what it left."""
+    """Add one epoch's predictions; an epoch that is repeated after a crash replaces what it left.
+
+    The file is written anew and whole each time: a line torn by a full disk would stop the run from going on.
+    """
     before = read_records(path, Prediction) if path.exists() else []
-    if any(prediction.epoch >= epoch for prediction in before):
-        write_records(path, [*(p for p in before if p.epoch < epoch), *predictions])
-    else:
-        append_records(path, predictions)
+    write_records(path, [*(p for p in before if p.epoch < epoch), *predictions])
 
 
 def _metrics(score: EpochScore, prefix: str) -> dict[str, float]:

@@ -15,14 +15,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from ftcot import job as jobs
 from ftcot.answers import SCORERS
 from ftcot.errors import FtcotError, InputError
 from ftcot.evaluate import Evaluation, ask
+from ftcot.folder import thaw
 from ftcot.records import read_jsonl
 
 
@@ -62,7 +60,7 @@ def predict(folder: Path, questions: Sequence[str], max_new_tokens: int | None =
     Raises:
         InputError: the folder is not a run with a trained student.
     """
-    config = read_config(folder)
+    config = thaw(folder)
     weights = folder / "student"
     job = jobs.build(config)
     if not job.method.trains:
@@ -70,10 +68,11 @@ def predict(folder: Path, questions: Sequence[str], max_new_tokens: int | None =
     if not (weights / "config.json").is_file():
         raise InputError(f"{folder}: no trained student in it (until=train or later makes one)")
     from ftcot.student.specs import Decoder, EncoderDecoder
+    from ftcot.training.trainer import pick_device
 
     kind = Decoder if job.student.family == "decoder" else EncoderDecoder
     student = kind(name=job.student.name, checkpoint=str(weights)).load([], job.seed)
-    student.model.eval()
+    student.model.to(pick_device({})).eval()
     template = job.method.template_for(job.student.family)
     settings = Evaluation(
         job.evaluation.scorer, max_new_tokens or job.evaluation.max_new_tokens, job.evaluation.batch_size
@@ -85,24 +84,6 @@ def predict(folder: Path, questions: Sequence[str], max_new_tokens: int | None =
         Reply(question, reply.text, extract(job.task.answer, reply.text, template.marker), reply.truncated)
         for question, reply in zip(questions, said, strict=True)
     ]
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The resolved config of a run folder.
-
-    Raises:
-        InputError: there is none.
-    """
-    path = folder / "job.yaml"
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{folder}: not a run folder ({error.strerror}: job.yaml)") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: damaged ({str(error).splitlines()[0]})") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{path}: damaged (not a mapping)")
-    return config
 
 
 def _questions(options: argparse.Namespace) -> list[str]:

@@ -163,9 +163,9 @@ class Method:
     completion: str | None = None
     """Replaces the template's completion."""
     marker: str | None = None
-    """Replaces the template's answer marker."""
+    """Replaces the template's answer marker; empty: none."""
     stop: str | None = None
-    """Replaces the template's stop phrase."""
+    """Replaces the template's stop phrase; empty: none."""
     n_demonstrations: int = 8
     """Of few_shot_cot, where they come from the training split; a prompt file has its own number."""
 
@@ -189,8 +189,13 @@ class Method:
         names = ("prompt", "completion", "marker", "stop")
         replaced = {name: value for name in names if (value := getattr(self, name)) is not None}
         template = replace(TEMPLATES[self.name][self.template][family], **replaced)
-        if self.trains and template.completion is None:
-            raise InputError(f"method.template={self.template!r} teaches nothing: it has no completion")
+        template = replace(template, marker=template.marker or None, stop=template.stop or None)
+        if template.needs_rationale != (self.name == "fine_tune_cot"):
+            needs = "has no {rationale} in it" if self.name == "fine_tune_cot" else f"{self.name} has no {{rationale}}"
+            raise InputError(f"method.completion={template.completion!r}: {needs}")
+        if ("{demonstrations}" in template.prompt) != (self.name == "few_shot_cot"):
+            needs = "has no {demonstrations} in it" if self.name == "few_shot_cot" else f"{self.name} shows none"
+            raise InputError(f"method.prompt={template.prompt!r}: {needs}")
         marker = template.marker
         if marker and template.completion is not None and marker not in template.completion:
             raise InputError(f"method.marker={marker!r} does not occur in the completion {template.completion!r}")

@@ -1,7 +1,7 @@
 """The paper's numbers: which published cell a job corresponds to, and under which protocol it was measured.
 
     find(task="multiarith", method="fine_tune_cot", student="gpt2-medium", teacher="text-davinci-002", degree=1, ...)
-    Published(accuracy=0.0778, protocol="best of 20 epochs on test", source="tab:performance_gpt2")
+    Published(accuracy=0.0778, protocol="best of 20 epochs on test", figure="tab:performance_gpt2")
 
 Source: ftcot/paper/*.csv, facts read from the authors' results notebook; each row names its place.
 """
@@ -55,14 +55,6 @@ def find(
             picked = method.startswith("fine_tune") and name.startswith(OPEN_STUDENTS)
             protocol = "best of 20 epochs on test" if picked else "one evaluation"
             return Published(float(row["accuracy"]) / 100, protocol, row["figure"])
-    return None
-
-
-def teacher_accuracy(task: str, teacher: str) -> float | None:
-    """The published accuracy of a teacher on a task (Table 1), a fraction."""
-    for row in _rows("performance"):
-        if (row["task"], row["method"], row["teacher"]) == (task, "zero_shot_cot (teacher)", teacher):
-            return float(row["accuracy"]) / 100 if row["accuracy"] else None
     return None
 
 

@@ -160,6 +160,8 @@ class Prediction(Record):
     """New tokens generated, the end-of-text token included."""
     rationale: str | None = None
     """Stage-1 text of a two-stage method; None for a single call."""
+    error: str | None = None
+    """What went wrong: truncated, no answer or wrong answer; None if nothing did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +263,14 @@ def read_records(path: Path, kind: type[R]) -> list[R]:
 
 def to_line(row: Mapping[str, Any] | Record) -> str:
     """One line of JSONL, with its newline."""
-    return json.dumps(row.to_json() if isinstance(row, Record) else row, ensure_ascii=False) + "\n"
+    values = row.to_json() if isinstance(row, Record) else row
+    line = json.dumps(values, ensure_ascii=False) + "\n"
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        # A server may send half of a surrogate pair; escaped it can be kept.
+        return json.dumps(values) + "\n"
+    return line
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
@@ -269,26 +278,18 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
     write_atomic(path, "".join(map(to_line, records)))
 
 
-def append_records(path: Path, records: Iterable[Record]) -> None:
-    """Append to a JSONL file, durably."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(map(to_line, records)))
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file whole or not at all."""
     write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write `text` durably: after a crash the file holds either all of it or what it held before."""
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write `content` durably: after a crash the file holds either all of it or what it held before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(0o644)
@@ -296,6 +297,15 @@ def write_atomic(path: Path, text: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was created or renamed in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _text(path: Path) -> str:

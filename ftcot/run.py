@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ftcot.compose import HYDRA_VERSION_BASE, Composer, conf_dir, freeze
-from ftcot.errors import FtcotError, InputError
+from ftcot.errors import FtcotError, InputError, cause_of
 
 
 def main() -> None:
@@ -34,7 +34,6 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Do what the command line says; returns the exit code."""
-    from ftcot.folder import cause_of
     from ftcot.launch import Interrupted, RefusedError
 
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"

@@ -8,7 +8,9 @@ Written whole or not at all, by one process at a time: the launcher until the wo
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import platform
 import socket
 import threading
 import time
@@ -16,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import ftcot
 from ftcot.records import SCHEMA, read_json, write_json
 
 State = Literal["frozen", "running", "partial", "complete", "failed", "stopped"]
@@ -23,6 +26,9 @@ State = Literal["frozen", "running", "partial", "complete", "failed", "stopped"]
 
 Stage = Literal["teach", "curate", "train", "evaluate"]
 STAGES: tuple[Stage, ...] = ("teach", "curate", "train", "evaluate")
+
+PACKAGES = ("torch", "transformers", "tokenizers", "pytorch-lightning")
+"""Those whose versions may change a result."""
 
 
 class Status:
@@ -63,8 +69,17 @@ class Status:
 
     def claim(self) -> None:
         """This process runs the job from now on."""
-        self.update(state="running", pid=os.getpid(), boot=boot_id(), host=socket.gethostname(), cause=None)
-        self.beat()
+        versions = {"ftcot": ftcot.__version__, "python": platform.python_version()}
+        versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
+        self.update(
+            state="running",
+            pid=os.getpid(),
+            boot=boot_id(),
+            host=socket.gethostname(),
+            cause=None,
+            versions=versions,
+            heartbeat=time.time(),
+        )
 
     def beat(self) -> None:
         """Say that the process is alive."""

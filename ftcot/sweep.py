@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import itertools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -273,7 +273,8 @@ def _show(console: Console, jobs: Sequence[Planned], states: Mapping[int, Mappin
         table.add_column(title, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for title in ("95 % interval", "time", "folder"):
         table.add_column(title, justify="left" if title == "folder" else "right", no_wrap=True)
-    for job, state in _rows(jobs, states):
+    for job in jobs:
+        state = states.get(job.number, {"state": "frozen"})
         known = state.get("accuracy") is not None
         table.add_row(
             str(job.number),
@@ -286,10 +287,3 @@ def _show(console: Console, jobs: Sequence[Planned], states: Mapping[int, Mappin
         )
     console.print(table)
     console.print(f"folder {folder}", soft_wrap=True, highlight=False)
-
-
-def _rows(
-    jobs: Sequence[Planned], states: Mapping[int, Mapping[str, Any]]
-) -> Iterator[tuple[Planned, Mapping[str, Any]]]:
-    for job in jobs:
-        yield job, states.get(job.number, {"state": "frozen"})

@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("ftcot", deadline=None)
 settings.load_profile("ftcot")
 
+# One thread a process: the workers of pytest-xdist share the cores, and oversubscribed small matrices crawl.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # No test may reach a hub or W&B's server: the code under test is the real one, told to be offline.
 os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", WANDB_SILENT="true", TOKENIZERS_PARALLELISM="false")
 

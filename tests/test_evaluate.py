@@ -59,6 +59,7 @@ def test_predictions_carry_every_scorers_verdict() -> None:
     said = predict(student, template, Number(), SAMPLES, Evaluation(), epoch=2)  # type: ignore[arg-type]
     assert student.asked == ["Question 0? ###", "Question 1? ###", "Question 2? ###"]
     assert [p.correct for p in said] == [True, True, False]
+    assert [p.error for p in said] == [None, None, "truncated"]
     assert [dict(p.verdicts) for p in said] == [
         {"paper": True, "strict": True, "lenient": True},
         {"paper": True, "strict": False, "lenient": True},

@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftcot.checks import Checker
+from ftcot.compose import Composer, conf_dir, freeze
 from ftcot.errors import InputError
 from ftcot.jobs import FileHashes, JobIndex, Lease, is_alive, job_hash
-from ftcot.records import write_json
+from ftcot.records import to_line, write_atomic, write_json
 from tests.conftest import ROOT
 
 OLD = 1_700_000_000
@@ -25,7 +27,7 @@ OLD = 1_700_000_000
 def config_in(folder: Path, **changes: Any) -> dict[str, Any]:
     """A config as it would be with the data and the cache in `folder`."""
     config: dict[str, Any] = {
-        "task": {"name": "multiarith", "folder": f"{folder}/data", "train_size": None},
+        "task": {"folder": f"{folder}/data", "test_path": f"{folder}/data/task.json", "train_size": None},
         "teacher": {"path": f"{folder}/data/recorded/x.jsonl"},
         "student": {"checkpoint": f"{folder}/models/gpt2"},
         "trainer": {"precision": "32-true", "devices": 1, "accelerator": "cpu"},
@@ -104,6 +106,44 @@ def test_exchanged_files_change_the_hash(tmp_path: Path) -> None:
     one.write_text("2")
     two.write_text("1")
     assert job_hash({}, {"task": [one, two]}, hashes) != before
+
+
+def test_data_inside_the_cache_changes_no_hash(tmp_path: Path) -> None:
+    def hash_with(data: Path) -> str:
+        file = data / "task.json"
+        write_atomic(file, "[]")
+        paths = {"data": str(data), "cache": str(tmp_path / "cache")}
+        config = {"task": {"folder": str(data)}, "student": {"cache": paths["cache"]}, "paths": paths}
+        return job_hash(config, {"task": [file]}, FileHashes(tmp_path / "hashes.json"))
+
+    assert hash_with(tmp_path / "data") == hash_with(tmp_path / "cache" / "data")
+
+
+def test_files_that_change_places_change_the_hash(tmp_path: Path) -> None:
+    one, two = tmp_path / "a" / "sums.jsonl", tmp_path / "b" / "sums.jsonl"
+    for path in (one, two):
+        path.parent.mkdir()
+        path.write_text(path.parent.name)
+    hashes = FileHashes(tmp_path / "hashes.json")
+    there, back = (
+        job_hash({"task": {"path": str(train), "test_path": str(test)}}, {"task": [train, test]}, hashes)
+        for train, test in ((one, two), (two, one))
+    )
+    assert there != back
+
+
+def test_the_authors_few_shot_prompt_is_part_of_the_hash(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    questions = ({"sample_index": i, "question": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(600))
+    write_atomic(data / "datasets" / "multiarith.jsonl", "".join(map(to_line, questions)))
+    overrides = ["task=multiarith", "method=few_shot_cot", f"paths.data={data}", f"paths.cache={tmp_path / 'cache'}"]
+
+    def hash_with(text: str) -> str:
+        write_json(data / "few_shot_cot_prompts.json", {"multiarith": {"prompt": text, "sample_indices": [0]}})
+        config = freeze(Composer(conf_dir()).compose(overrides))
+        return Checker(FileHashes(tmp_path / "hashes.json")).check(config).hash
+
+    assert hash_with("Q: 1 + 1?") == hash_with("Q: 1 + 1?") != hash_with("Q: 2 + 2?")
 
 
 def test_the_result_version_is_part_of_the_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,7 @@ def test_a_job_that_fails_closes_its_run_with_exit_code_1(tmp_path: Path) -> Non
     parts = {"method": "fine_tune", "task": "coin_flip", "student": "tiny"}
     named = {part: SimpleNamespace(name=name) for part, name in parts.items()}
     logger = {"_target_": "ftcot.logger.Wandb", "project": "ftcot"}
-    job = cast(Job, SimpleNamespace(config={"logger": logger, "seed": 0}, **named))
+    job = cast(Job, SimpleNamespace(config={"seed": 0}, logger=logger, **named))
     status = Status(tmp_path)
     status.update(hash="00ff")
     with pytest.raises(ZeroDivisionError), open_logger(job, tmp_path, status, online=True):

@@ -89,6 +89,11 @@ def test_the_config_can_replace_a_part() -> None:
     assert (example.prompt, example.completion) == ("How many? =>", " 39 END")
 
 
+def test_an_empty_marker_or_stop_phrase_is_none() -> None:
+    template = Method("few_shot_cot", "natural", marker="", stop="").template_for("decoder")
+    assert (template.marker, template.stop) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -99,6 +104,10 @@ def test_the_config_can_replace_a_part() -> None:
         ({"name": "fine_tune", "template": "token", "prompt": "{question"}, "write a literal brace twice"),
         ({"name": "fine_tune_cot", "template": "token", "completion": " {rationale}"}, r"has no \{answer\}"),
         ({"name": "fine_tune_cot", "template": "token", "marker": "=>"}, "method.marker='=>' does not occur"),
+        ({"name": "fine_tune_cot", "template": "token", "completion": " {answer}"}, r"has no \{rationale\} in it"),
+        ({"name": "fine_tune", "template": "token", "completion": "{rationale} {answer}"}, "fine_tune has no"),
+        ({"name": "few_shot_cot", "template": "natural", "prompt": "Q: {question}"}, r"has no \{demonstrations\}"),
+        ({"name": "zero_shot", "template": "natural", "prompt": "{demonstrations}{question}"}, "zero_shot shows none"),
         ({"name": "few_shot_cot", "template": "natural", "n_demonstrations": 0}, "expected 1 or more"),
     ],
 )

@@ -50,8 +50,3 @@ def test_a_job_the_paper_never_ran_finds_none(other: dict[str, object]) -> None:
     }
     assert published.find(**job) is not None  # type: ignore[arg-type]
     assert published.find(**job | other) is None  # type: ignore[arg-type]
-
-
-def test_teacher_accuracy_is_table_1s() -> None:
-    assert published.teacher_accuracy("multiarith", "text-davinci-002") == pytest.approx(0.7879)
-    assert published.teacher_accuracy("multiarith", "nobody") is None

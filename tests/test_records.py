@@ -14,7 +14,6 @@ from ftcot.errors import InputError
 from ftcot.records import (
     Completion,
     Example,
-    append_records,
     read_json,
     read_jsonl,
     read_records,
@@ -49,10 +48,14 @@ def test_a_completion_survives_a_line_of_json(completion: Completion) -> None:
     assert Completion.from_json(json.loads(to_line(completion))) == completion
 
 
-def test_files_append_and_come_back_in_order(tmp_path: Path) -> None:
+def test_half_of_a_surrogate_pair_survives_a_line_of_json() -> None:
+    line = to_line(Example("a \ud83d", "é", 0))
+    assert Example.from_json(json.loads(line.encode())) == Example("a \ud83d", "é", 0)
+
+
+def test_records_come_back_in_order(tmp_path: Path) -> None:
     first, second = Example("a", "b", 0), Example("c\u2028d", "e\x85f", 1, 2)
-    write_records(tmp_path / "x.jsonl", [first])
-    append_records(tmp_path / "x.jsonl", [second])
+    write_records(tmp_path / "x.jsonl", [first, second])
     assert read_records(tmp_path / "x.jsonl", Example) == [first, second]
 
 

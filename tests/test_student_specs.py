@@ -217,7 +217,7 @@ def test_a_cached_hub_id_is_loaded_from_the_cache(
     spec = Decoder("mine", checkpoint="org/name")
     spec.check()
     assert spec.describe() == "mine (org/name, cached)"
-    assert spec.files() == ()
+    assert (spec.files(), spec.commit()) == ((), "0" * 40)
     assert spec.load([], 0).n_parameters == random_student("llama").n_parameters
     (snapshot / "model.safetensors").unlink()
     with pytest.raises(InputError, match="not in the local cache"):
@@ -234,7 +234,9 @@ class Hub(BaseHTTPRequestHandler):
             time.sleep(2)
             return
         status = 200 if name in files else 404
-        body = json.dumps({"id": name, "siblings": [{"rfilename": file} for file in files.get(name, ())]}).encode()
+        body = json.dumps(
+            {"id": name, "sha": "1" * 40, "siblings": [{"rfilename": file} for file in files.get(name, ())]}
+        ).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         if status == 404:
@@ -257,7 +259,7 @@ def hub() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("whole", "x (org/whole, to be downloaded)"),
+        ("whole", f"x (org/whole, to be downloaded) {'1' * 40}"),
         ("pickled", "student.checkpoint=org/pickled: pickle weights only (pytorch_model.bin)"),
         ("unknown", "student.checkpoint=org/unknown: the hub has no such model"),
         ("silent", "the hub cannot be asked ("),
@@ -267,7 +269,8 @@ def test_a_hub_id_that_is_not_cached_costs_one_request(hub: str, name: str, mess
     code = (
         "from ftcot.student import checkpoint; from ftcot.student.specs import Decoder\n"
         "checkpoint.TIME_LIMIT = 1.0\n"
-        f"try: print(Decoder('x', checkpoint='org/{name}').describe())\n"
+        f"spec = Decoder('x', checkpoint='org/{name}')\n"
+        "try: print(spec.describe(), spec.commit())\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
     environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}

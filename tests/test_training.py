@@ -70,6 +70,8 @@ def test_settings_out_of_range_are_refused_by_key_and_value(changes: dict[str, A
         ({"num_nodes": 2}, "trainer.num_nodes=2"),
         ({"strategy": "ddp"}, "trainer.strategy=ddp"),
         ({"precision": "16-mixed"}, "fp16 overflows in the T5 family"),
+        ({"limit_train_batches": 0}, "trainer.limit_train_batches=0: expected a number of steps"),
+        ({"precision": "bf16-true"}, "rotary positions, use bf16-mixed"),
         ({"precision": 64}, "trainer.precision=64"),
         ({"log_every_n_steps": 0}, "trainer.log_every_n_steps=0"),
     ],

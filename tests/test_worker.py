@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ftcot.errors import InputError, JobError
-from ftcot.folder import cause_of
+from ftcot.errors import InputError, JobError, cause_of
 from ftcot.log import Log
 from tests.command import SMALL, Command, read
 from tests.conftest import ROOT
@@ -61,6 +60,7 @@ def test_a_folder_is_all_a_worker_needs(ftcot: Command) -> None:
     folder = ftcot.cwd / "one"
     (folder / "examples.jsonl").unlink()
     status = read(folder / "status.json")
+    assert status["versions"].keys() >= {"ftcot", "python", "torch", "transformers"}
     (folder / "status.json").write_text(json.dumps(status | {"stages": ["teach"], "state": "failed"}))
     done = worker(str(folder))
     assert (done.returncode, done.stderr) == (0, "")

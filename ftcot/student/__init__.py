@@ -62,7 +62,11 @@ class StudentSpec(Protocol):
         ...
 
     def files(self) -> tuple[Path, ...]:
-        """Local files the weights come from (none for a hub id, whose revision is in the config)."""
+        """Local files the weights come from; none for a hub id."""
+        ...
+
+    def commit(self) -> str | None:
+        """The version of a hub id that is loaded, as `main` moves on; None where `files` say what is."""
         ...
 
     def describe(self) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 
 from ftcot.errors import InputError
 from ftcot.prompts import Family
+from ftcot.records import read_json
 
 TIME_LIMIT = 15.0
 """Seconds the hub has to answer, name look-up included."""
@@ -69,6 +70,8 @@ class Found:
     """Local folder or cached snapshot; None for a hub id that is yet to be downloaded."""
     local: bool
     """The user named a folder, not a hub id."""
+    commit: str | None = None
+    """Of a hub id: what its revision stands for now."""
 
     @property
     def source(self) -> str:
@@ -99,10 +102,8 @@ def find(checkpoint: str, revision: str | None, family: Family) -> Found:
         )
     if folder := cached_snapshot(checkpoint, revision):
         check_folder(folder, family)
-        return Found(checkpoint, folder, local=False)
-    if problem := _hub_problem(checkpoint, revision):
-        raise InputError(problem)
-    return Found(checkpoint, None, local=False)
+        return Found(checkpoint, folder, local=False, commit=folder.name)
+    return Found(checkpoint, None, local=False, commit=_commit(checkpoint, revision))
 
 
 def loaded_files(folder: Path) -> tuple[Path, ...]:
@@ -124,7 +125,7 @@ def check_folder(folder: Path, family: Family) -> None:
     if not any(name.endswith(".safetensors") for name in names):
         raise InputError(_without_safetensors(str(folder), names))
     index = folder / "model.safetensors.index.json"
-    shards = sorted(set(_read_json(index)["weight_map"].values())) if index.is_file() else []
+    shards = sorted(set(read_json(index)["weight_map"].values())) if index.is_file() else []
     for name in shards or [name for name in names if name.endswith(".safetensors")]:
         _check_safetensors(folder / name)
     if not any(name in _TOKENIZER_FILES for name in names):
@@ -150,15 +151,19 @@ def cached_snapshot(checkpoint: str, revision: str | None) -> Path | None:
     if (config := cached("config.json")) is None or not any(map(cached, _TOKENIZER_FILES)):
         return None
     if index := cached("model.safetensors.index.json"):
-        shards: Iterable[str] = set(_read_json(index)["weight_map"].values())
+        shards: Iterable[str] = set(read_json(index)["weight_map"].values())
     else:
         shards = ["model.safetensors"]
     return config.parent if all(map(cached, shards)) else None
 
 
 @cache
-def _hub_problem(checkpoint: str, revision: str | None) -> str | None:
-    """What stands against loading a hub id that is not cached, if anything does; asked once in a process."""
+def _commit(checkpoint: str, revision: str | None) -> str | None:
+    """The commit that the hub has of an id that is not cached; asked once in a process.
+
+    Raises:
+        InputError: it cannot be had.
+    """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -168,22 +173,23 @@ def _hub_problem(checkpoint: str, revision: str | None) -> str | None:
         "student.checkpoint=FOLDER, or take student=tiny or student=tiny-t5, which need no checkpoint"
     )
     if constants.is_offline_mode():
-        return f"{where}: not in the local cache, and HF_HUB_OFFLINE is set; {instead}"
+        raise InputError(f"{where}: not in the local cache, and HF_HUB_OFFLINE is set; {instead}")
     try:
         info = _within(TIME_LIMIT, lambda: HfApi().model_info(checkpoint, revision=revision, timeout=TIME_LIMIT))
     except RevisionNotFoundError:
-        return f"{where}: the hub has no such revision of it"
+        raise InputError(f"{where}: the hub has no such revision of it") from None
     except GatedRepoError:
-        return f"{where}: the hub gives it to logins with access only (hf auth login)"
+        raise InputError(f"{where}: the hub gives it to logins with access only (hf auth login)") from None
     except RepositoryNotFoundError:
-        return f"{where}: the hub has no such model, or not for this login; see the spelling"
+        raise InputError(f"{where}: the hub has no such model, or not for this login; see the spelling") from None
     except Exception as error:  # what a network can do wrong has no common base
         cause = " ".join(str(error).partition("\n")[0].split()) or type(error).__name__
-        return f"{where}: not in the local cache, and the hub cannot be asked ({cause}); {instead}"
+        raise InputError(f"{where}: not in the local cache, and the hub cannot be asked ({cause}); {instead}") from None
     names = sorted(sibling.rfilename for sibling in info.siblings or ())
     if not any(name.endswith(".safetensors") and "/" not in name for name in names):
-        return _without_safetensors(checkpoint, names)
-    return None
+        raise InputError(_without_safetensors(checkpoint, names))
+    commit: str | None = info.sha
+    return commit
 
 
 def _within(seconds: float, call: Callable[[], Any]) -> Any:
@@ -222,19 +228,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"student.checkpoint={folder}: no config.json there; not a transformers checkpoint")
-    config = _read_json(path)
+    config = read_json(path)
     if not isinstance(config, dict):
         raise InputError(f"{path}: expected a JSON object")
     return config
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from None
 
 
 def _check_safetensors(path: Path) -> None:

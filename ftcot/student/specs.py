@@ -85,6 +85,9 @@ class Pretrained(Limits):
         found = self.find()
         return checkpoint.loaded_files(found.folder) if found.local and found.folder else ()
 
+    def commit(self) -> str | None:
+        return self.find().commit
+
     def describe(self) -> str:
         return f"{self.name} ({self.find().source})"
 
@@ -155,6 +158,9 @@ class SmolLM2(Decoder):
         path = self.packaged
         return super().files() if path is None else (path,)
 
+    def commit(self) -> str | None:
+        return super().commit() if self.packaged is None else None
+
     def describe(self) -> str:
         path = self.packaged
         return super().describe() if path is None else f"{self.name} (package {self.package}, {path.name})"
@@ -201,6 +207,9 @@ class FromScratch(Limits):
 
     def files(self) -> tuple[Path, ...]:
         return ()
+
+    def commit(self) -> str | None:
+        return None
 
     def describe(self) -> str:
         return f"{self.name} (from scratch, {self.n_parameters / 1e6:.1f}M parameters)"

@@ -12,12 +12,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ftcot.errors import InputError
+from ftcot.records import write_atomic
 
 BASE = "https://raw.githubusercontent.com"
 """Followed by /OWNER/REPOSITORY/COMMIT/PATH."""
@@ -177,16 +177,6 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _move_in(content: bytes, path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        write_atomic(path, content)
     except OSError as error:
         raise InputError(f"{path}: the download cannot be stored ({error.strerror})") from None

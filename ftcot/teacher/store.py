@@ -27,14 +27,14 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ftcot.errors import InputError, JobError
-from ftcot.records import Completion, SampleKey
+from ftcot.records import Completion, SampleKey, sync_folder, to_line
 
 LONGEST_NAME = 150
 """Letters of a folder name; file systems allow 255 bytes."""
@@ -103,8 +103,8 @@ class CompletionStore:
         for completion in completions:
             prompt_sha256 = None if completion.prompt is None else sha256(completion.prompt)
             key = {"teacher": teacher, "prompt_sha256": prompt_sha256, "parameters_sha256": parameters_sha256}
-            line = _line({"key": key, "stored": stored} | completion.to_json())
-            lines.setdefault(completion.task, []).append(line)
+            line = to_line({"key": key, "stored": stored} | completion.to_json())
+            lines.setdefault(completion.task, []).append(line.encode())
         with self._lock:
             for task, task_lines in lines.items():
                 self._append(teacher, task, b"".join(task_lines))
@@ -218,21 +218,14 @@ def _canonical(value: Any) -> Any:
     return value
 
 
-def _line(row: Mapping[str, Any]) -> bytes:
-    try:
-        return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8")
-    except UnicodeEncodeError:
-        # A server may send half of a surrogate pair; escaped it can be kept.
-        return (json.dumps(row) + "\n").encode("ascii")
-
-
 def _create_segment(folder: Path) -> Path:
     created = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{safe_name(socket.gethostname())}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
     segment = folder / name
     segment.open("xb").close()
-    _sync_folders({folder, *(path.parent for path in created)})
+    for changed in {folder, *(path.parent for path in created)}:
+        sync_folder(changed)
     return segment
 
 
@@ -242,12 +235,3 @@ def _append_durably(segment: Path, data: bytes) -> None:
         while view:
             view = view[file.write(view) :]
         os.fsync(file.fileno())
-
-
-def _sync_folders(folders: Iterable[Path]) -> None:
-    for folder in folders:
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -9,7 +9,6 @@ dictionaries. torch does not notice a damaged tensor when it loads one, hence th
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from pathlib import Path
@@ -18,19 +17,10 @@ from typing import Any, BinaryIO
 import torch
 from pytorch_lightning.plugins import CheckpointIO
 
-from ftcot.errors import JobError
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The ways in which a system says that there is no more room."""
+from ftcot.records import sync_folder
 
 DIGITS = 16
 """Of the sha256 in a checkpoint's name."""
-
-
-def disk_full(error: OSError) -> JobError:
-    """What to tell a person whose disk, quota or file size limit is used up."""
-    where = f" ({error.filename})" if error.filename else ""
-    return JobError(f"disk full: {error.strerror}{where}; the last epoch is kept, make room and start the run again")
 
 
 class Checkpoints(CheckpointIO):  # type: ignore[misc]
@@ -95,7 +85,7 @@ class Checkpoints(CheckpointIO):  # type: ignore[misc]
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         for other in path.parent.glob("epoch-*.ckpt"):
             if other != path:
                 other.unlink()
@@ -134,12 +124,3 @@ def _is_whole(path: Path) -> bool:
     except OSError:
         return False
     return path.stem.endswith(f"-{digest[:DIGITS]}")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

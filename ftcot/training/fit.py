@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ftcot.logger import RunLogger
     from ftcot.training.epochs import Evaluate
+    from ftcot.training.progress import Display
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +67,13 @@ def fit(
         folder: the run folder; checkpoints go to `checkpoints/` in it.
         evaluate: called after every epoch that is due, with the epoch counted from 1.
     Raises:
-        JobError: the loss is not finite, or the disk is full; the last epoch's checkpoint stays.
+        JobError: the loss is not finite; the last epoch's checkpoint stays.
+        OSError: a checkpoint cannot be written (the disk is full, say); the one before stays.
         InputError: the optimizer, LoRA or the trainer refuses its arguments.
     """
     import torch
 
-    from ftcot.training.checkpoint import FULL, Checkpoints, disk_full
+    from ftcot.training.checkpoint import Checkpoints
     from ftcot.training.data import Pairs, stream
     from ftcot.training.epochs import Epochs
     from ftcot.training.lora import adapted
@@ -91,12 +93,7 @@ def fit(
         )
         found = checkpoints.find(identity)
         after = 0 if found is None else checkpoints.epoch(found)
-        for name in checkpoints.unusable:
-            display.say(f"checkpoint {name} is damaged or of another training: not used")
-        if found is not None:
-            display.say(f"going on after epoch {after}")
-        elif checkpoints.unusable:
-            display.say("starting from the beginning")
+        _announce(display, checkpoints.unusable, after)
         try:
             logger.rewind(after)
             lightning.fit(
@@ -105,10 +102,6 @@ def fit(
                 ckpt_path=found,
                 weights_only=True,
             )
-        except OSError as error:
-            if error.errno in FULL:
-                raise disk_full(error) from error
-            raise
         except SystemExit as error:
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None  # Lightning turns Ctrl-C into an exit
@@ -146,6 +139,16 @@ def check_truncation(encoded: Sequence[Encoded], training: Training) -> int:
 def clear(folder: Path) -> None:
     """Remove the checkpoints of a run folder, once its weights are saved."""
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _announce(display: Display, unusable: Sequence[str], after: int) -> None:
+    """Say which checkpoints are not gone on from, and where training begins."""
+    for name in unusable:
+        display.say(f"checkpoint {name} is damaged or of another training: not used")
+    if after:
+        display.say(f"going on after epoch {after}")
+    elif unusable:
+        display.say("starting from the beginning")
 
 
 def _identity(examples: Sequence[Encoded], training: Training, trainer: Mapping[str, Any], seed: int) -> str:

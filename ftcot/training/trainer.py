@@ -18,9 +18,10 @@ from ftcot.errors import InputError
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    import torch
     from pytorch_lightning.plugins import CheckpointIO
 
-PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
+PRECISIONS = ("32-true", "bf16-mixed")
 
 KEYS = (
     *("accelerator", "devices", "num_nodes", "strategy", "precision", "limit_train_batches", "log_every_n_steps"),
@@ -61,7 +62,12 @@ def check_trainer(config: Mapping[str, Any]) -> None:
     precision = str(config.get("precision", "32-true"))
     if precision not in PRECISIONS:
         reason = "; fp16 overflows in the T5 family, use bf16-mixed" if precision.startswith("16") else ""
+        if precision == "bf16-true":  # Lightning casts the buffers too; a saved student is loaded with exact ones
+            reason = "; it would round the angles of rotary positions, use bf16-mixed"
         raise InputError(f"trainer.precision={precision}: expected one of {', '.join(PRECISIONS)}{reason}")
+    share = config.get("limit_train_batches", 1.0)
+    if isinstance(share, bool) or not isinstance(share, int | float) or share <= 0:
+        raise InputError(f"trainer.limit_train_batches={share}: expected a number of steps, or a share of the epoch")
     every = config.get("log_every_n_steps", 1)
     if not isinstance(every, int) or every < 1:
         raise InputError(f"trainer.log_every_n_steps={every}: expected 1 or more")
@@ -102,6 +108,18 @@ def build_trainer(
     if trainer.strategy.root_device.type == "cuda":
         torch.set_float32_matmul_precision("high")  # Source: METHOD section 7, and the parent's training code
     return trainer
+
+
+def pick_device(config: Mapping[str, Any]) -> torch.device:
+    """The device a Trainer of this config would use, for what is done without one."""
+    import torch
+
+    accelerator, devices = config.get("accelerator", "auto"), config.get("devices", 1)
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", devices[0] if isinstance(devices, list | tuple) else 0)
+    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
 
 
 @contextmanager

@@ -1,0 +1,80 @@
+"""What a person sees, as plain lines in a pipe."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ftcot import display
+from ftcot.records import Score
+
+EPOCH = {
+    **{"epoch": 2, "split": "test", "n": 180, "accuracy": 96 / 180, "interval": [0.4605, 0.6048]},
+    **{"accuracies": {"paper": 96 / 180, "strict": 0.5, "lenient": 0.55}, "contains_answer": 0.6},
+    **{"format_rate": 0.95, "truncation_rate": 0.01, "mean_tokens": 60.0},
+}
+SCORE = Score(
+    task="multiarith",
+    method="fine_tune_cot",
+    scorer="paper",
+    accuracy=96 / 180,
+    n=180,
+    interval=(0.4605, 0.6048),
+    epoch=2,
+    best_on_test={"epoch": 1, "accuracy": 0.6, "n": 180, "interval": [0.527, 0.669]},
+    best_on_validation=None,
+    random_accuracy=0.0,
+    teacher_accuracy=0.7879,
+    n_examples=2574,
+    seconds={"teach": 0.01, "train": 75.0, "evaluate": 0.3},
+    tokens={},
+    cost_usd=None,
+    epochs=(EPOCH,),
+)
+CONFIG = {
+    "task": {"_target_": "ftcot.task.paper.PaperTask", "name": "multiarith", "split": "default"},
+    "method": {"name": "fine_tune_cot"},
+    "student": {"name": "gpt2-medium"},
+    "teacher": {"name": "text-davinci-002"},
+    "diversity": {"degree": 8, "temperature": 0.7},
+}
+
+
+def shown(tmp_path: Path, config: dict[str, object]) -> list[str]:
+    from ftcot.records import write_json
+
+    write_json(tmp_path / "score.json", SCORE.to_json())
+    console = Console(file=io.StringIO(), width=160)
+    display.result(console, tmp_path, config, n_train=420)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_the_result_stands_beside_what_it_can_be_compared_with(tmp_path: Path) -> None:
+    lines = shown(tmp_path, CONFIG)
+    assert lines[3].startswith("  student gpt2-medium")
+    assert lines[3].endswith("53.33 %  [46.05, 60.48]  180 test questions, last epoch (2)")
+    assert "epoch 1, best on test (the paper's protocol)" in lines[4]
+    assert lines[6].split()[:4] == ["teacher", "text-davinci-002", "78.79", "%"]
+    assert lines[7].startswith("  published")
+    assert "best of 20 epochs on test" in lines[7]
+    assert all(line == line.rstrip() for line in lines)
+
+
+@pytest.mark.parametrize("target", ["ftcot.task.file.file_task", "ftcot.task.generated.coin_flip.CoinFlip"])
+def test_a_task_of_the_same_name_gets_no_published_value(tmp_path: Path, target: str) -> None:
+    config = CONFIG | {"task": {"_target_": target, "name": "multiarith", "split": "default"}}
+    assert not any("published" in line for line in shown(tmp_path, config))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(3.21, "3.2 s"), (59.96, "60.0 s"), (250, "4 min 10 s"), (7500, "2 h 05 min")]
+)
+def test_durations_read_well(seconds: float, words: str) -> None:
+    assert display.duration(seconds) == words
+
+
+def test_columns_are_aligned_without_trailing_spaces() -> None:
+    assert display.columns([("a", "1", ""), ("bcd", "22", "x")], right={1}) == ["a     1", "bcd  22  x"]
