@@ -40,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", default="default", help="default, template or clean")
     parser.add_argument("--data", help="the data folder; else that of conf/config.yaml's paths.data")
     parser.add_argument("--examples", type=int, default=2, help="overlaps to show of each kind")
-    given = parser.parse_args(arguments)
+    # In the words of ftcot.run too: task=multiarith task.split=clean.
+    words = [word.removeprefix("task=") for word in (sys.argv[1:] if arguments is None else arguments)]
+    given = parser.parse_args([word.replace("task.split=", "--split=", 1) for word in words])
     try:
         task = _task(given.task, given.split, given.data)
         report(task, given.split, given.examples, _overrides(given.task, given.data))
@@ -64,7 +66,7 @@ def report(task: Task, split: str, n_examples: int, overrides: str) -> None:
     console.print(f"{task.name}, split {split}: {len(parts.train)} training and {len(parts.test)} test questions\n")
     table = Table("overlap", "test questions", "share", box=SIMPLE if console.is_terminal else None)
     for kind, overlaps in found.items():
-        table.add_row(LABELS[kind], f"{len(overlaps)} of {len(parts.test)}", f"{len(overlaps) / len(parts.test):.0%}")
+        table.add_row(LABELS[kind], f"{len(overlaps)} of {len(parts.test)}", f"{len(overlaps) / len(parts.test):.1%}")
     console.print(table)
     shown: set[int] = set()
     for kind, overlaps in found.items():

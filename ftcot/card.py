@@ -13,16 +13,16 @@ from ftcot.records import Score
 
 def model_card(config: Mapping[str, Any], score: Score, counts: Mapping[str, Any], versions: Mapping[str, str]) -> str:
     """README.md of a student folder, with the front matter that hubs read."""
-    student, task, method = config["student"], config["task"], config["method"]["name"]
+    student, method = config["student"], score.method
     front = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["ftcot", "chain-of-thought", "distillation", method, task["name"]],
+        "tags": ["ftcot", "chain-of-thought", "distillation", method, score.task],
     }
     if checkpoint := student.get("checkpoint"):
         front["base_model"] = checkpoint
     facts = {
-        "Task": f"{task['name']}, {counts.get('train')} training questions, {counts.get('test')} test questions",
+        "Task": f"{score.task}, {counts.get('train')} training questions, {counts.get('test')} test questions",
         "Method": f"`{method}`, template `{config['method']['template']}`",
         "Pairs": str(score.n_examples),
         "Training": f"{config['training']['epochs']} epochs, batch {config['training']['batch_size']}, "
@@ -33,7 +33,7 @@ def model_card(config: Mapping[str, Any], score: Score, counts: Mapping[str, Any
     }
     if method == "fine_tune_cot":
         diversity = config["diversity"]
-        facts["Teacher"] = f"{config['teacher']['name']}, D = {diversity['degree']} at T = {diversity['temperature']}"
+        facts["Teacher"] = f"{score.teacher}, D = {diversity['degree']} at T = {diversity['temperature']}"
     if score.random_accuracy is not None:
         facts["Random"] = percent(score.random_accuracy)
     lines = [f"- {name}: {value}" for name, value in facts.items()]
@@ -44,7 +44,7 @@ def model_card(config: Mapping[str, Any], score: Score, counts: Mapping[str, Any
             yaml.safe_dump(front, sort_keys=False).strip(),
             "---",
             "",
-            f"# {student['name']} fine-tuned on {task['name']} with {method}",
+            f"# {student['name']} fine-tuned on {score.task} with {method}",
             "",
             "Trained with ftcot after Ho, Schmid and Yun, *Large Language Models Are Reasoning Teachers* (ACL 2023).",
             "",

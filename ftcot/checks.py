@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,8 +131,10 @@ def check_writable(key: str, folder: Path) -> None:
         existing = existing.parent
     if not existing.is_dir():
         raise InputError(f"{key}={folder}: {existing} is not a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"{key}={folder}: {existing} cannot be written to")
+    try:  # asking for permission would not do: root has it everywhere, /proc takes nothing all the same
+        Path(tempfile.mkdtemp(dir=existing, prefix=".ftcot-")).rmdir()
+    except OSError as error:
+        raise InputError(f"{key}={folder}: {existing} cannot be written to ({error.strerror})") from None
 
 
 def check_lora(job: Job) -> None:

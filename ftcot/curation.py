@@ -67,7 +67,8 @@ class Curated:
 
     examples: tuple[Example, ...]
     counts: Mapping[str, Any]
-    """completions, kept, dropped (reason -> n), questions, questions_without."""
+    """completions, kept, dropped (reason -> n), questions; of these questions_without any pair that is kept, and
+    questions_unanswered: not one completion (a recording of correct ones does not say whether it was asked)."""
 
 
 def judge(
@@ -121,6 +122,7 @@ def curate(
         "dropped": dict(dropped.most_common()),
         "questions": len(samples),
         "questions_without": len(samples) - len({example.sample_index for example in examples}),
+        "questions_unanswered": sum(not said for said in by_sample.values()),
     }
     return Curated(tuple(examples), counts)
 

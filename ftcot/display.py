@@ -72,11 +72,10 @@ def result(console: Console, folder: Path, config: Mapping[str, Any], n_train: i
     """The table at the end of a job: its accuracy beside what it can be compared with."""
     score = read_json(folder / "score.json")
     trained = score["n_examples"] > 0
-    student = config["student"]["name"]
     note = f"{score['n']} test questions" + (f", last epoch ({score['epoch']})" if trained else "")
     rows = [
         ("", "accuracy", "95 % interval", ""),
-        (f"student {student}", percent(score["accuracy"]), interval(score["interval"]), note),
+        (f"student {score['student']}", percent(score["accuracy"]), interval(score["interval"]), note),
     ]
     chosen = (("best_on_validation", "chosen on validation"), ("best_on_test", "best on test (the paper's protocol)"))
     for key, words in chosen:
@@ -86,9 +85,8 @@ def result(console: Console, folder: Path, config: Mapping[str, Any], n_train: i
     if score["random_accuracy"] is not None:
         rows.append(("random", percent(score["random_accuracy"]), "", "a guess"))
     if score["teacher_accuracy"] is not None:
-        name = f"teacher {config['teacher']['name']}"
-        rows.append((name, percent(score["teacher_accuracy"]), "", "its own answers"))
-    if (cell := _cell(config, n_train)) is not None:
+        rows.append((f"teacher {score['teacher']}", percent(score["teacher_accuracy"]), "", "its own answers"))
+    if (cell := _cell(config, score["teacher"], n_train)) is not None:
         rows.append(("published", percent(cell.accuracy), "", f"{cell.protocol} ({cell.figure})"))
     say = partial(console.print, soft_wrap=True, highlight=False)
     say()
@@ -116,7 +114,7 @@ def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[
     ]
 
 
-def _cell(config: Mapping[str, Any], n_train: int) -> published.Published | None:
+def _cell(config: Mapping[str, Any], teacher: str | None, n_train: int) -> published.Published | None:
     # The paper's own questions and split only: a user's file may have any name.
     if not config["task"]["_target_"].endswith(".PaperTask") or config["task"]["split"] != "default":
         return None
@@ -125,7 +123,7 @@ def _cell(config: Mapping[str, Any], n_train: int) -> published.Published | None
         task=config["task"]["name"],
         method=config["method"]["name"],
         student=config["student"]["name"],
-        teacher=config["teacher"]["name"],
+        teacher=teacher,
         degree=diversity["degree"],
         greedy=diversity["temperature"] == 0,
         train_size=n_train,

@@ -26,6 +26,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from ftcot.checks import check_writable
 from ftcot.compose import Composer, conf_dir, freeze
 from ftcot.errors import InputError
 from ftcot.job import build
@@ -119,9 +120,11 @@ def _folders(findings: Findings, paths: dict[str, Any]) -> None:
         existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
         free = shutil.disk_usage(existing).free
         findings.lines.append((name, f"{folder}, {free / 1024**3:.1f} GiB free"))
-        if not os.access(existing, os.W_OK):
-            findings.problems.append(f"{existing} cannot be written to" + (" (paths.cache)" if name == "cache" else ""))
-        elif free < ROOM:
+        try:
+            check_writable("paths.cache" if name == "cache" else "the working directory", folder)
+        except InputError as error:
+            findings.problems.append(str(error))
+        if 0 < free < ROOM:
             findings.remarks.append(f"{existing} has little room left")
 
 

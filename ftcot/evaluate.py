@@ -158,4 +158,7 @@ def wilson(n_correct: int, n: int, z: float = 1.959963984540054) -> tuple[float,
     middle = p + z * z / (2 * n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return (max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale))
+    # Exact at both ends, where rounding would leave 1e-17.
+    low = (middle - half) / scale if n_correct else 0.0
+    high = (middle + half) / scale if n_correct < n else 1.0
+    return (low, high)

@@ -205,7 +205,9 @@ class Launch:
             folder = self.wanted or _fresh("outputs")
             if folder != decision.home:
                 fill(decision.home, folder)
-            return Outcome("reused", str(read_status(folder)["state"]), decision.home, folder)
+            # What was asked for is there, even if a later stage failed or was stopped.
+            state = "complete" if read_status(folder)["state"] == "complete" else "partial"
+            return Outcome("reused", state, decision.home, folder)
         code, number = run_worker(decision.home)
         outcome = self._outcome(decision, code, number)
         if number is not None:
@@ -257,5 +259,5 @@ def describe(outcome: Outcome) -> str:
         return f"stopped; the same command goes on from there ({outcome.home})"
     if not outcome.ok:
         cause = "" if outcome.said else f": {outcome.cause}"
-        return f"failed{cause}; see {outcome.home / 'log.txt'}; the same command goes on from there"
+        return f"failed{cause}; see {outcome.home / 'log.txt'}; once that is mended, the same command goes on"
     return f"{outcome.state} ({outcome.folder})"

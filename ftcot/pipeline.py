@@ -11,7 +11,7 @@ A stage reads what the one before wrote, so a run goes on wherever it was stoppe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -25,6 +25,7 @@ from ftcot import evaluate as evaluation
 from ftcot.card import model_card
 from ftcot.curation import curate as curate_completions
 from ftcot.curation import judge, vanilla
+from ftcot.errors import JobError
 from ftcot.job import Job
 from ftcot.prompts import DEMONSTRATION, Template
 from ftcot.records import (
@@ -183,6 +184,8 @@ def evaluate(run: Run) -> None:
     score = Score(
         task=job.task.name,
         method=job.method.name,
+        student=job.student.name,
+        teacher=job.teacher.name if job.needs_teacher else None,
         scorer=job.evaluation.scorer,
         **evaluation.summary(reported),
         best_on_test=evaluation.summary(evaluation.best(scores, "test") or reported) if job.method.trains else None,
@@ -233,12 +236,28 @@ def test(run: Run, student: Student, epoch: int) -> Mapping[str, float]:
             demonstrations=_demonstrations(run),
             progress=report,
         )
+    refuse_unasked(predictions, run.job)
     keep_predictions(run.predictions_file, predictions, epoch)
     metrics: dict[str, float] = {}
     for score in evaluation.score(predictions):
         prefix = "" if score.split == "test" else f"{score.split}_"
         metrics |= _metrics(score, prefix)
     return metrics
+
+
+def refuse_unasked(predictions: Sequence[Prediction], job: Job) -> None:
+    """Refuse to score a student that most prompts left no room to answer: an accuracy of it would mean nothing.
+
+    Raises:
+        JobError: more than `training.truncation_limit` of the prompts fill the student's context.
+    """
+    n = sum(prediction.n_tokens == 0 for prediction in predictions)
+    if n > job.training.truncation_limit * len(predictions):
+        hint = "fewer demonstrations (method.n_demonstrations), or " if job.method.name == "few_shot_cot" else ""
+        raise JobError(
+            f"{n} of {len(predictions)} prompts fill the context of {job.student.name}, so it could not answer: "
+            f"take {hint}a student with a longer context"
+        )
 
 
 def keep_predictions(path: Path, predictions: list[Prediction], epoch: int) -> None:
@@ -287,4 +306,6 @@ def describe_curation(counts: Mapping[str, Any]) -> str:
         return f"{counts['kept']} pairs from {counts['questions']} questions"
     dropped = ", ".join(f"{n} {reason}" for reason, n in counts["dropped"].items())
     text = f"kept {counts['kept']} of {counts['completions']} completions" + (f" ({dropped})" if dropped else "")
-    return f"{text}; {counts['questions_without']} of {counts['questions']} questions have none"
+    text += f"; {counts['questions_without']} of {counts['questions']} questions have none"
+    unanswered = counts["questions_unanswered"]
+    return text + (f", {unanswered} of them no completion at all" if unanswered else "")

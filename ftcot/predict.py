@@ -87,6 +87,8 @@ def predict(folder: Path, questions: Sequence[str], max_new_tokens: int | None =
 
 
 def _questions(options: argparse.Namespace) -> list[str]:
+    if options.file is None and options.question and _is_file(options.question):
+        options.file, options.question = Path(options.question), None
     if (options.question is None) == (options.file is None):
         raise InputError('give one question in quotes, or --file FILE: python -m ftcot.predict RUN_FOLDER "..."')
     if options.question is not None:
@@ -107,10 +109,17 @@ def _questions(options: argparse.Namespace) -> list[str]:
     return questions
 
 
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # longer than any file name
+        return False
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ftcot.predict", description="Ask the student of a run.")
     parser.add_argument("run_folder", type=Path, help="folder of a finished run (holds job.yaml and student/)")
-    parser.add_argument("question", nargs="?", help="one question, in quotes")
+    parser.add_argument("question", nargs="?", help="one question, in quotes, or a file of them")
     parser.add_argument("--file", type=Path, help="questions: one a line, or JSONL with a field question")
     parser.add_argument("--json", action="store_true", help="one JSON object a question")
     parser.add_argument("--max-new-tokens", type=int, help="length of a reply (default: as the run was tested)")

@@ -189,6 +189,9 @@ class Score(Record):
 
     task: str
     method: str
+    student: str
+    teacher: str | None
+    """Whose rationales the student was taught or shown; None where there are none."""
     scorer: str
     accuracy: float
     n: int
@@ -313,7 +316,7 @@ def _text(path: Path) -> str:
         data = path.read_bytes()
         if path.suffix == ".gz":
             data = gzip.decompress(data)
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")  # Windows writes a byte order mark
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, EOFError, zlib.error) as error:

@@ -160,8 +160,9 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _heed_no_more() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Not SIG_IGN: Python complains of a signal that was on its way when it was set.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: None)
 
 
 def _record(status: Status, state: str, cause: str) -> None:

@@ -48,7 +48,7 @@ LAYERS: dict[str, set[str]] = {
     "sweep": {"checks", "compose", "display", "folder", "jobs", "launch", "ledger"},
     "run": {"checks", "compose", "display", "jobs", "launch", "log", "sweep"},
     "audit": {"answers", "compose", "task"},
-    "doctor": {"compose", "job", "logger"},
+    "doctor": {"checks", "compose", "job", "logger"},
     "predict": {"answers", "evaluate", "folder", "job", "student", "training"},
 }
 

@@ -203,6 +203,7 @@ def test_curation_is_described_in_a_line() -> None:
         "dropped": {"wrong answer": 87, "no answer": 10},
         "questions": 420,
         "questions_without": 97,
+        "questions_unanswered": 0,
     }
     assert describe_curation(counts) == (
         "kept 323 of 420 completions (87 wrong answer, 10 no answer); 97 of 420 questions have none"

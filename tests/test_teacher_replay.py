@@ -394,7 +394,7 @@ def test_a_truncated_line_is_named(folder: Path) -> None:
     ("name", "content", "claim"),
     [
         ("empty.jsonl", b"", "is empty"),
-        ("cut.jsonl.gz", gzip.compress(b'{"sample_index": 0}' * 99)[:20], "cannot be read"),
+        ("cut.jsonl.gz", gzip.compress(b'{"sample_index": 0}' * 99, mtime=0)[:20], "cannot be read"),
         ("text.jsonl", b"hello\n", "line 1: not valid JSON"),
         ("cut.json", b'{\n  "metadata": {},\n  "data": {\n', "not valid JSON"),
         ("other.json", b'{"metadata": {}, "data": {}}', "not a completion file of the authors"),

@@ -59,11 +59,16 @@ class Replay:
     """A teacher whose completions are on disk."""
 
     name: str
-    """Of the teacher that was recorded."""
+    """Of the teacher that was recorded; empty: the paper's default teacher, or the name of the file `path`."""
     folder: str | Path | None
     """The data folder."""
     path: str | Path | None = None
     """A recording of one's own choice; None looks in the data folder."""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            own = None if self.path is None else Path(self.path).name.partition(".")[0]
+            object.__setattr__(self, "name", own or PAPERS_TEACHER)
 
     def check(self, task: Task, splits: Splits, diversity: Diversity) -> bool:
         """See Teacher; reads the recording."""
@@ -172,6 +177,11 @@ class Replay:
         asked = f"teacher=replay: no recording of {self.name} for {task.name} at temperature {diversity.temperature:g}"
         if not task.files():
             return f"{asked}: the questions of this task are generated; use teacher=procedural, or teacher.path=FILE"
+        if getattr(task, "path", None) is not None:
+            return (
+                f"{asked}; give a file of your own with teacher.path=FILE, a line of it like "
+                '{"sample_index": 0, "rationale": "2 + 2 = 4.", "answer_text": "4"}; or take method=fine_tune'
+            )
         if self.folder is None:
             return f"{asked}: no data folder; set paths.data (FTCOT_DATA), or name a file with teacher.path=FILE"
         folder = Path(self.folder).expanduser()

@@ -46,6 +46,8 @@ class Training:
             raise InputError(
                 f"training.device_batch_size={micro} does not divide training.batch_size={self.batch_size}"
             )
+        if (rate := self.optimizer.get("lr")) is not None and not rate >= 0:
+            raise InputError(f"training.optimizer.lr={rate}: expected 0 or more")
         if not 0 <= self.warmup <= 1:
             raise InputError(f"training.warmup={self.warmup}: expected a fraction between 0 and 1")
         if not 0 <= self.truncation_limit <= 1:
