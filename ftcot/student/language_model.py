@@ -91,7 +91,8 @@ class LanguageModel:
         `training.truncation_limit`, and marked.
         """
         prompt_ids, target_ids = self._plain(prompt, special=True), self._target(completion)
-        n_whole = len(self._wrap(prompt_ids, None)), len(target_ids) + 1
+        # An empty prompt still has a token: something must come before the first one that is predicted.
+        n_whole = max(1, len(self._prefix) + len(prompt_ids) + len(self._suffix)), len(target_ids) + 1
         n_prompt, n_target = self._room(*n_whole)
         return Encoded(
             prompt_ids=tuple(self._wrap(prompt_ids, n_prompt)),
