@@ -59,7 +59,7 @@ def _plan(job: Job, splits: Splits, folder: Path) -> list[tuple[str, str]]:
             + (every if job.method.trains else ""),
         )
     )
-    rows.append(("folder", str(folder)))
+    rows.append(("folder", place(folder)))
     return rows
 
 
@@ -99,7 +99,7 @@ def result(console: Console, folder: Path, config: Mapping[str, Any], n_train: i
         f"cut off {percent(last['truncation_rate'])}, answer somewhere {percent(last['contains_answer'])}"
     )
     say(f"  time {duration(sum(score['seconds'].values()))} ({_stages(score['seconds'])})")
-    say(f"  folder {folder}")
+    say(f"  folder {place(folder)}")
 
 
 def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
@@ -136,6 +136,12 @@ def _scorers(accuracies: Mapping[str, float]) -> str:
 
 def _stages(seconds: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {duration(value)}" for name, value in seconds.items() if value >= 0.05)
+
+
+def place(folder: Path) -> str:
+    """The folder as a user would type it: relative, where it is below the working directory."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
 def percent(fraction: float) -> str:
