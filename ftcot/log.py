@@ -67,7 +67,7 @@ class _Both(Console):
 
     def __init__(self, screen: TextIO, plain: Console) -> None:
         # In a pipe a line is a line: the width of a terminal that is not there must not break it.
-        super().__init__(file=screen, width=None if screen.isatty() else 160)
+        super().__init__(file=screen, width=None if screen.isatty() else 160, highlight=False)
         self._plain = plain
 
     def print(self, *objects: Any, **options: Any) -> None:
