@@ -31,7 +31,7 @@ from ftcot.status import boot_id
 
 NOT_RESULTS = frozenset(
     {"until", "dry_run", "reuse", "devices", "nodes", "launcher", "logger", "paths", "budgets", "display", "hydra"}
-    | {"allow"}
+    | {"allow", "keep", "timeout", "on_error"}
 )
 """Keys at the top of the config that do not change a result."""
 
