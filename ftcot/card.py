@@ -14,6 +14,11 @@ from ftcot.records import Score
 def model_card(config: Mapping[str, Any], score: Score, counts: Mapping[str, Any], versions: Mapping[str, str]) -> str:
     """README.md of a student folder, with the front matter that hubs read."""
     student, method = config["student"], score.method
+    kept: Mapping[str, Any] = {"accuracy": score.accuracy, "interval": score.interval}
+    epoch = "last epoch"
+    if config.get("keep") == "best" and score.best_on_validation is not None:
+        kept = score.best_on_validation
+        epoch = f"epoch {kept['epoch']}, the best on validation"
     front = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
@@ -28,7 +33,7 @@ def model_card(config: Mapping[str, Any], score: Score, counts: Mapping[str, Any
         "Training": f"{config['training']['epochs']} epochs, batch {config['training']['batch_size']}, "
         f"seed {config['seed']}",
         "Parameters": f"{counts.get('parameters', 0):,}",
-        "Accuracy": f"{percent(score.accuracy)}, 95 % interval {interval(score.interval)}, last epoch, "
+        "Accuracy": f"{percent(kept['accuracy'])}, 95 % interval {interval(kept['interval'])}, {epoch}, "
         f"`{score.scorer}` scorer, greedy",
     }
     if method == "fine_tune_cot":

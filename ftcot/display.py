@@ -40,7 +40,8 @@ def _plan(job: Job, splits: Splits, folder: Path) -> list[tuple[str, str]]:
     rows = [("task", ", ".join(sizes) + (f"; a guess is right {percent(chance)} of the time" if chance else ""))]
     if job.needs_teacher:
         rows.append(("teacher", f"{job.teacher.name}, {_diversity(job)}"))
-    rows.append(("student", job.student.describe()))
+    # Without training its weights need not be at hand.
+    rows.append(("student", job.student.describe() if "train" in job.stages else job.student.name))
     if job.method.trains:
         training = job.training
         rows.append(

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ftcot.answers import SCORERS, AnswerKind
-from ftcot.errors import InputError
+from ftcot.errors import InputError, JobError
 from ftcot.prompts import Template
+from ftcot.ranks import Ranks
 from ftcot.records import EpochScore, Prediction, Sample
 
 if TYPE_CHECKING:
@@ -52,10 +53,15 @@ def predict(
     epoch: int,
     demonstrations: str = "",
     progress: Progress | None = None,
+    ranks: Ranks | None = None,
 ) -> list[Prediction]:
-    """What the student says to each sample, in their order, one call each (two for a two-stage template)."""
+    """What the student says to each sample, in their order, one call each (two for a two-stage template).
+
+    Args:
+        ranks: share the samples out between them; each knows all predictions in the end.
+    """
     prompts = [template.ask(sample.question, demonstrations) for sample in samples]
-    first, final = ask(student, template, prompts, evaluation, progress)
+    first, final = ask(student, template, prompts, evaluation, progress, ranks)
     predictions = []
     for sample, rationale, said in zip(samples, first, final, strict=True):
         readings = {
@@ -96,18 +102,44 @@ def ask(
     prompts: Sequence[str],
     evaluation: Evaluation,
     progress: Progress | None = None,
+    ranks: Ranks | None = None,
 ) -> tuple[Sequence[Generation | None], list[Generation]]:
     """The student's rationale calls (None each, where the template has one stage) and its final calls."""
-    limits: dict[str, Any] = {
-        "max_new_tokens": evaluation.max_new_tokens,
-        "batch_size": evaluation.batch_size,
-        "stop": template.stop,
-    }
-    said = student.generate(prompts, **limits, progress=progress)
+    ranks = ranks or Ranks()
+    said = generate(student, prompts, template.stop, evaluation, progress, ranks)
     if template.answer_prompt is None:
         return [None] * len(prompts), said
     second = [prompt + rationale.text + template.answer_prompt for prompt, rationale in zip(prompts, said, strict=True)]
-    return said, student.generate(second, **limits, progress=progress)
+    return said, generate(student, second, template.stop, evaluation, progress, ranks)
+
+
+def generate(
+    student: Student,
+    prompts: Sequence[str],
+    stop: str | None,
+    evaluation: Evaluation,
+    progress: Progress | None,
+    ranks: Ranks,
+) -> list[Generation]:
+    """One generation a prompt, on every rank, in the order of the prompts.
+
+    Ranks share whole batches, longest first: padding changes what a model says in its last digits, so batches that
+    depended on the number of ranks could change a prediction. They meet only once they are through.
+
+    Raises:
+        JobError: not every prompt has been answered by exactly one rank.
+    """
+    size: dict[str, Any] = {"max_new_tokens": evaluation.max_new_tokens, "batch_size": evaluation.batch_size}
+    if ranks.alone:
+        return student.generate(prompts, **size, stop=stop, progress=progress)
+    batches = student.batches(prompts, **size)
+    mine = [i for batch in batches[ranks.rank :: ranks.world] for i in batch]
+    said = student.generate([prompts[i] for i in mine], **size, stop=stop, progress=progress)
+    answers = [answer for part in ranks.gather(list(zip(mine, said, strict=True))) for answer in part]
+    answers.sort(key=lambda answer: answer[0])
+    if [i for i, _ in answers] != list(range(len(prompts))):
+        raise JobError(f"evaluation: {ranks.world} ranks gave {len(answers)} answers to {len(prompts)} prompts")
+    return [generation for _, generation in answers]
 
 
 def score(predictions: Iterable[Prediction]) -> tuple[EpochScore, ...]:

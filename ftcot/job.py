@@ -10,10 +10,12 @@ Building is cheap and free of torch: the launcher builds a job to check it, the 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -24,11 +26,15 @@ from ftcot.evaluate import Evaluation
 from ftcot.prompts import Method
 from ftcot.status import STAGES, Stage
 from ftcot.student import StudentSpec
-from ftcot.task import Task
+from ftcot.task import Splits, Task
 from ftcot.teacher import Diversity, Teacher
 from ftcot.training import Training
+from ftcot.training.trainer import check_sharing, check_trainer, n_ranks
 
 PARTS = ("task", "teacher", "diversity", "curation", "method", "student", "training", "evaluation")
+
+Keep = Literal["last", "best", "none"]
+"""Which weights a finished job leaves: those after the last epoch, after the best one on validation, or none."""
 
 TRUSTED = ("ftcot", "torch.optim")
 """Packages a `_target_` may be of, beside pytorch_lightning.Trainer. All of torch would let in torch.hub.load."""
@@ -50,6 +56,7 @@ class Job:
     logger: Mapping[str, Any]
     seed: int
     until: Stage
+    keep: Keep
     cache: Path
     config: Mapping[str, Any]
 
@@ -60,15 +67,29 @@ class Job:
             self.method.name == "few_shot_cot" and self.task.demonstrations() is None
         )
 
+    def check_keep(self, splits: Splits) -> None:
+        """Refuse to choose an epoch without questions to choose it on.
+
+        Raises:
+            InputError: `keep=best`, and there is no validation split.
+        """
+        if self.keep == "best" and self.method.trains and not splits.validation:
+            raise InputError(
+                "keep=best: the best epoch is chosen on the validation split, and there is none; "
+                "set task.validation_size, or keep=last"
+            )
+
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The stages up to `until`."""
         return STAGES[: STAGES.index(self.until) + 1]
 
 
-def build(config: Mapping[str, Any]) -> Job:
+def build(config: Mapping[str, Any], built: MutableMapping[str, Any] | None = None) -> Job:
     """The parts of a resolved config.
 
+    Args:
+        built: parts of earlier jobs, by what the config says of them; taken from there, and added to it.
     Raises:
         InputError: a value is refused, an argument is unknown, a `_target_` is not trusted.
     """
@@ -78,16 +99,25 @@ def build(config: Mapping[str, Any]) -> Job:
     seed = config["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise InputError(f"seed={seed!r}: expected a whole number, 0 or more")
-    parts = {name: _part(name, config[name]) for name in PARTS}
-    return Job(
-        **parts,
+    check_trainer(config["trainer"])
+    built = {} if built is None else built
+    keys = {name: f"{name}: {json.dumps(config[name], sort_keys=True, default=str)}" for name in PARTS}
+    for name, key in keys.items():
+        if key not in built:
+            built[key] = _part(name, config[name])
+    job = Job(
+        **{name: built[key] for name, key in keys.items()},
         trainer=config["trainer"],
         logger=config["logger"],
         seed=seed,
         until=config["until"],
+        keep=config.get("keep", "last"),
         cache=Path(config["paths"]["cache"]),
         config=config,
     )
+    if job.method.trains:
+        check_sharing(job.trainer, job.training, n_ranks(job.trainer))
+    return job
 
 
 def check_targets(config: Mapping[str, Any], allow: Sequence[str] = ()) -> None:
@@ -102,6 +132,7 @@ def check_targets(config: Mapping[str, Any], allow: Sequence[str] = ()) -> None:
             raise InputError(f"{key}={target}: not trusted; allow=[{target.partition('.')[0]}] lets it in")
 
 
+@cache
 def _is_of(package: str, target: str) -> bool:
     """Whether `target` is defined in a module of `package`, going by modules alone until its last name."""
     module, _, name = target.rpartition(".")

@@ -10,27 +10,24 @@ A stage reads what the one before wrote, so a run goes on wherever it was stoppe
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import cached_property
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ftcot import evaluate as evaluation
 from ftcot.card import model_card
 from ftcot.curation import curate as curate_completions
 from ftcot.curation import judge, vanilla
-from ftcot.errors import JobError
 from ftcot.job import Job
-from ftcot.prompts import DEMONSTRATION, Template
+from ftcot.prompts import DEMONSTRATION
+from ftcot.ranks import Ranks
 from ftcot.records import (
     Completion,
-    EpochScore,
     Example,
     Prediction,
     Score,
@@ -40,62 +37,56 @@ from ftcot.records import (
     write_json,
     write_records,
 )
-from ftcot.status import Stage, Status
-from ftcot.task import Splits
+from ftcot.running import Run, progress_bar
+from ftcot.status import COMPUTING, Stage, Status
 from ftcot.teacher.store import CompletionStore
+from ftcot.testing import test, test_and_keep
 
 if TYPE_CHECKING:
     from ftcot.logger import RunLogger
     from ftcot.student import Student
 
 
-@dataclass
-class Run:
-    """A job in its folder."""
-
-    job: Job
-    folder: Path
-    status: Status
-    console: Console
-    logger: RunLogger
-
-    @cached_property
-    def splits(self) -> Splits:
-        return self.job.task.splits()
-
-    @cached_property
-    def template(self) -> Template:
-        return self.job.method.template_for(self.job.student.family)
-
-    @property
-    def predictions_file(self) -> Path:
-        return self.folder / "predictions.jsonl"
-
-
-def run(job: Job, folder: Path, status: Status, console: Console) -> Score | None:
+def run(job: Job, folder: Path, status: Status, console: Console, ranks: Ranks | None = None) -> Score | None:
     """Run every stage up to `job.until` that the folder does not hold yet.
 
+    Args:
+        ranks: all of them call this. They train and evaluate together; the first alone does the rest, and writes.
     Returns:
         The score, once the evaluate stage is done.
     Raises:
+        Stop: asked to stop.
         JobError: it cannot go on; what the stages before left stays.
     """
-    from ftcot.logger import open_logger
     from ftcot.training.fit import clear
 
-    pending = [stage for stage in job.stages if stage not in status.stages]
-    with open_logger(job, folder, status, online=bool({"train", "evaluate"} & set(pending))) as logger:
-        state = Run(job, folder, status, console, logger)
-        if logger.notice:
-            console.print(logger.notice, soft_wrap=True, highlight=False)
+    ranks = ranks or Ranks()
+    pending = ranks.share([stage for stage in job.stages if stage not in status.stages])
+    with _logger(job, folder, status, console, pending, ranks) as logger:
+        state = Run(job, folder, status, console, logger, ranks)
         for stage in pending:
-            status.update(stage=stage)
-            started = time.monotonic()
-            STAGES[stage](state)
-            status.finish(stage, time.monotonic() - started)
-            if stage == "train":
+            status.begin(stage)
+            if ranks.first or stage in COMPUTING:
+                STAGES[stage](state)
+            ranks.wait()
+            status.finish(stage)
+            if stage == "train" and ranks.first:
                 clear(folder)  # not before the stage counts as done: without its weights it would be trained again
     return Score.from_json(read_json(folder / "score.json")) if "evaluate" in job.stages else None
+
+
+def _logger(
+    job: Job, folder: Path, status: Status, console: Console, pending: Sequence[Stage], ranks: Ranks
+) -> AbstractContextManager[RunLogger]:
+    from ftcot.logger import Silent, open_logger
+
+    if not ranks.first:
+        return nullcontext(Silent())
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False)
+
+    return open_logger(job, folder, status, online=not set(COMPUTING).isdisjoint(pending), say=say)
 
 
 def teach(run: Run) -> None:
@@ -111,7 +102,7 @@ def teach(run: Run) -> None:
     write_records(run.folder / "completions.jsonl", completions)
     accuracy = job.teacher.accuracy(job.task, splits, completions)
     tokens = sum(sum((completion.usage or {}).values()) for completion in completions)
-    run.status.update(teacher_accuracy=accuracy)
+    run.status.update(teacher_accuracy=accuracy, teacher_cost_usd=job.teacher.cost(completions))
     run.status.count({"completions": len(completions), "teacher_tokens": tokens})
 
 
@@ -139,7 +130,7 @@ def train(run: Run) -> None:
 
     job = run.job
     examples = read_records(run.folder / "examples.jsonl", Example)
-    student = job.student.load([e.prompt + e.completion for e in examples], job.seed)
+    student = load(run, [e.prompt + e.completion for e in examples])
     encoded = [student.encode(example.prompt, example.completion) for example in examples]
     n_truncated = check_truncation(encoded, job.training)
     run.status.count({"examples": len(examples), "truncated": n_truncated, "parameters": student.n_parameters})
@@ -155,32 +146,43 @@ def train(run: Run) -> None:
         job.trainer,
         seed=job.seed,
         folder=run.folder,
-        evaluate=lambda epoch: test(run, student, epoch),
+        evaluate=lambda epoch: test_and_keep(run, student, epoch),
         logger=run.logger,
         console=run.console,
+        ranks=run.ranks,
     )
-    student.save(run.folder / "student")
     run.status.count(
         {"supervised_tokens": fitted.supervised_tokens, "steps": fitted.steps, "training_seconds": fitted.seconds}
     )
 
 
+def load(run: Run, texts: Sequence[str]) -> Student:
+    """The student, on every rank. One rank of each machine goes first, so that what is downloaded is so once."""
+    early = run.ranks.local == 0
+    student = run.job.student.load(texts, run.job.seed) if early else None
+    run.ranks.wait()
+    return student or run.job.student.load(texts, run.job.seed)
+
+
 def evaluate(run: Run) -> None:
     """The score of the run; students that are not trained are asked here."""
-    started = time.monotonic()
-    job, counts = run.job, run.status.get("counts", {})
+    job = run.job
     if not job.method.trains:
         from ftcot.training.trainer import pick_device
 
-        student = job.student.load(_training_text(run), job.seed)
+        student = load(run, _training_text(run))
         run.status.count({"parameters": student.n_parameters})
-        student.model.to(pick_device(job.trainer)).eval()
+        student.model.to(pick_device(job.trainer, run.ranks.local)).eval()
         test(run, student, epoch=0)
+    if not run.ranks.first:
+        return
     predictions = read_records(run.predictions_file, Prediction)
     scores = evaluation.score(predictions)
     last = max(score.epoch for score in scores)
     reported = evaluation.select(scores, last)
     chosen = evaluation.best(scores, "validation")
+    run.status.beat()  # which brings the time up to now
+    counts = run.status.get("counts", {})
     score = Score(
         task=job.task.name,
         method=job.method.name,
@@ -193,20 +195,31 @@ def evaluate(run: Run) -> None:
         random_accuracy=job.task.random_accuracy,
         teacher_accuracy=run.status.get("teacher_accuracy"),
         n_examples=counts.get("examples", 0),
-        seconds=run.status.get("seconds", {}) | {"evaluate": round(time.monotonic() - started, 3)},
+        seconds=run.status.get("seconds", {}),
         tokens={
             "supervised": counts.get("supervised_tokens", 0),
             "generated": sum(prediction.n_tokens for prediction in predictions),
             "teacher": counts.get("teacher_tokens", 0),
         },
-        cost_usd=None,
+        cost_usd=run.status.get("teacher_cost_usd") if job.needs_teacher else 0.0,
         epochs=tuple(asdict(score) for score in scores),
+        devices=run.ranks.world,
+        device_seconds=run.status.get("device_seconds", 0.0),
     )
     write_json(run.folder / "score.json", score.to_json())
-    if (run.folder / "student").is_dir():
-        card = model_card(job.config, score, run.status.get("counts", {}), run.status.get("versions", {}))
-        write_atomic(run.folder / "student" / "README.md", card)
-    run.logger.summarize(score)
+    run.logger.summarize(score, [p for p in predictions if (p.epoch, p.split) == (last, "test")], run.splits.test)
+    if job.method.trains:
+        finish_weights(run, score)
+
+
+def finish_weights(run: Run, score: Score) -> None:
+    """Give the weights their card, or remove them where none are wanted."""
+    run.status.update(kept=run.job.keep)
+    if run.job.keep == "none":
+        shutil.rmtree(run.weights, ignore_errors=True)
+    elif run.weights.is_dir():
+        counts, versions = run.status.get("counts", {}), run.status.get("versions", {})
+        write_atomic(run.weights / "README.md", model_card(run.job.config, score, counts, versions))
 
 
 STAGES: Mapping[Stage, Callable[[Run], None]] = {
@@ -217,87 +230,9 @@ STAGES: Mapping[Stage, Callable[[Run], None]] = {
 }
 
 
-def test(run: Run, student: Student, epoch: int) -> Mapping[str, float]:
-    """Ask the student every test (and validation) question and keep what it says.
-
-    Returns:
-        Accuracy and rates by split, for the logger.
-    """
-    splits = run.splits
-    samples = (*splits.validation, *splits.test)
-    with progress_bar(run.console, f"epoch {epoch} test" if epoch else "test") as report:
-        predictions = evaluation.predict(
-            student,
-            run.template,
-            run.job.task.answer,
-            samples,
-            run.job.evaluation,
-            epoch=epoch,
-            demonstrations=_demonstrations(run),
-            progress=report,
-        )
-    refuse_unasked(predictions, run.job)
-    keep_predictions(run.predictions_file, predictions, epoch)
-    metrics: dict[str, float] = {}
-    for score in evaluation.score(predictions):
-        prefix = "" if score.split == "test" else f"{score.split}_"
-        metrics |= _metrics(score, prefix)
-    return metrics
-
-
-def refuse_unasked(predictions: Sequence[Prediction], job: Job) -> None:
-    """Refuse to score a student that most prompts left no room to answer: an accuracy of it would mean nothing.
-
-    Raises:
-        JobError: more than `training.truncation_limit` of the prompts fill the student's context.
-    """
-    n = sum(prediction.n_tokens == 0 for prediction in predictions)
-    if n > job.training.truncation_limit * len(predictions):
-        hint = "fewer demonstrations (method.n_demonstrations), or " if job.method.name == "few_shot_cot" else ""
-        raise JobError(
-            f"{n} of {len(predictions)} prompts fill the context of {job.student.name}, so it could not answer: "
-            f"take {hint}a student with a longer context"
-        )
-
-
-def keep_predictions(path: Path, predictions: list[Prediction], epoch: int) -> None:
-    """Add one epoch's predictions; an epoch that is repeated after a crash replaces what it left.
-
-    The file is written anew and whole each time: a line torn by a full disk would stop the run from going on.
-    """
-    before = read_records(path, Prediction) if path.exists() else []
-    write_records(path, [*(p for p in before if p.epoch < epoch), *predictions])
-
-
-def _metrics(score: EpochScore, prefix: str) -> dict[str, float]:
-    names = ("accuracy", "contains_answer", "format_rate", "truncation_rate", "mean_tokens")
-    return {f"{prefix}{name}": getattr(score, name) for name in names}
-
-
-def _demonstrations(run: Run) -> str:
-    job = run.job
-    if job.method.name != "few_shot_cot":
-        return ""
-    if (ready := job.task.demonstrations()) is not None:
-        return ready.text
-    examples = read_records(run.folder / "examples.jsonl", Example)
-    first = {example.sample_index: example for example in reversed(examples)}
-    shown = [first[index] for index in sorted(first)][: job.method.n_demonstrations]
-    return "\n".join(example.prompt + example.completion for example in shown)
-
-
 def _training_text(run: Run) -> list[str]:
     """What a student from scratch trains its tokenizer on when nothing is fine-tuned."""
     return [f"{sample.question} {sample.answer}" for sample in run.splits.train]
-
-
-@contextmanager
-def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, nothing in a pipe; yields what to call with (done, total)."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        bar_task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(bar_task, completed=done, total=total)
 
 
 def describe_curation(counts: Mapping[str, Any]) -> str:

@@ -207,13 +207,17 @@ class Score(Record):
     n_examples: int
     """Pairs the student was trained on; 0 for untrained methods."""
     seconds: Mapping[str, float]
-    """Wall time of each stage."""
+    """Wall time of each stage, over all attempts; of one that was killed, up to its last heartbeat."""
     tokens: Mapping[str, int]
     """Supervised tokens trained on, tokens generated, the teacher's tokens."""
     cost_usd: float | None
-    """What the teacher cost; None where it has no price."""
+    """What the teacher cost; None where that is not known."""
     epochs: tuple[Mapping[str, Any], ...] = ()
     """Every EpochScore, in order."""
+    devices: int = 1
+    """That it was trained and tested on, in the last attempt."""
+    device_seconds: float = 0.0
+    """Wall time of training and evaluation, over all attempts, times the devices: what stands for energy."""
 
 
 R = TypeVar("R", bound=Record)

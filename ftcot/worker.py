@@ -1,17 +1,17 @@
 """The worker: from a run folder's job.yaml to built parts to the pipeline.
 
-    python -m ftcot.worker RUN_FOLDER      exit code 0 done, 1 the job failed, 2 wrong input, 130 or 143 stopped
+    python -m ftcot.worker RUN_FOLDER     exit code 0 done, 1 the job failed, 2 wrong input, 128 + n stopped by signal n
 
 No Hydra command line: whatever starts this (the launcher, torchrun) says all there is to say with one folder. It ends
 when its launcher is gone, stops cleanly when asked to, and leaves the cause of a failure in status.json; the traceback
-goes to log.txt, never to the screen.
+goes to log.txt, never to the screen. Of several ranks the first does so; another leaves its cause in the file that
+torchrun names, where the agent finds it, and the traceback on its stderr, which the agent keeps off the screen.
 """
 
 from __future__ import annotations
 
-import ctypes
+import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -19,14 +19,16 @@ import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from ftcot import stop
 from ftcot.errors import InputError, JobError, cause_of
 from ftcot.folder import thaw
 from ftcot.log import Log
-from ftcot.process import LAUNCHER_PID
+from ftcot.process import PEER_GONE, end_with_launcher
+from ftcot.ranks import Ranks, is_peer_gone
 from ftcot.status import STAGES, Status
+from ftcot.stop import Stop
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,33 +36,22 @@ if TYPE_CHECKING:
 HEARTBEAT = 10.0
 """Seconds between heartbeats; jobs.HEARTBEAT_LIMIT is a multiple of it."""
 
-GRACE = 10.0
-"""Seconds an orphan has to stop cleanly."""
-
-
-class Stop(BaseException):
-    """Asked to stop, by a person or the system. No `except Exception` may swallow it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.number = number
-
 
 def main(arguments: list[str]) -> int:
     """Run the job of a folder; returns the exit code."""
+    ranks = Ranks.here()
     try:
-        signal.signal(signal.SIGINT, _stop)
-        signal.signal(signal.SIGTERM, _stop)
+        stop.listen()
+        end_with_launcher()
         if len(arguments) != 1:
             raise InputError("usage: python -m ftcot.worker RUN_FOLDER")
-        end_with_launcher()
         folder = Path(arguments[0]).absolute()
         config = thaw(folder)
-        status = Status(folder)
+        status = Status(folder, devices=ranks.world, writes=ranks.first)
     except InputError as error:
         return _say(str(error), 2)
-    except Stop as stop:
-        return 128 + stop.number
+    except Stop as asked:
+        return 128 + asked.number
     if "OMP_WAIT_POLICY" not in os.environ:
         # GNU OpenMP's threads spin while they wait: beside another job on the same cores a small student crawled at
         # 400 tokens a second. Spinning this briefly it makes 4,300, and on quiet cores 10,300 instead of 11,000.
@@ -69,49 +60,83 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of libraries, which a pipe would keep every state of
+    if not ranks.first:
+        return _follow(folder, config, status, ranks)
     try:
         log = Log(folder / "log.txt", f"worker {os.getpid()}")
     except OSError as error:
         return _say(cause_of(error), 1)
     with log:
-        return _run(folder, config, status, log)
+        return _lead(folder, config, status, log, ranks)
 
 
-def _run(folder: Path, config: Mapping[str, Any], status: Status, log: Log) -> int:
+def _lead(folder: Path, config: Mapping[str, Any], status: Status, log: Log, ranks: Ranks) -> int:
+    """The job on its first (or only) rank, which writes and speaks for all."""
     ended = threading.Event()
     try:
         status.claim()
         threading.Thread(target=_beat, args=(status, ended), daemon=True).start()
-        _pipeline(folder, config, status, log.console)
+        _pipeline(folder, config, status, log.console, ranks)
         ended.set()
         complete = set(STAGES) <= set(status.stages)
         status.update(state="complete" if complete else "partial", cause=None)
         _show(folder, config, status, log.console)
         return 0
-    except Stop as stop:
-        _heed_no_more()
-        ended.set()
-        with suppress(OSError):
-            log.write(f"{stop}\n")
-        _record(status, "stopped", str(stop))
-        return 128 + stop.number
     except BaseException as error:
-        _heed_no_more()
+        stop.ignore()
         ended.set()
-        if isinstance(error, SystemExit | KeyboardInterrupt):
-            error = JobError(f"a library ended the process ({error!r})")
-        cause = cause_of(error)
+        code, cause = _end_of(error, status)
         with suppress(OSError):
-            log.write(traceback.format_exc())
-        _record(status, "failed", cause)
-        # Before any stage is done, nothing is spent: wrong input, like what the launcher's checks find.
-        return _say(cause, 2 if isinstance(error, InputError) and not status.stages else 1)
+            log.write(f"{cause}\n" if code > 2 else traceback.format_exc())
+        with suppress(OSError):  # a full disk: the exit code and the line on the screen still tell
+            status.update(state="stopped" if code > 2 else "failed", cause=cause)
+        # Of a rank that is gone the agent knows more, and says it.
+        return code if code > 2 or cause == PEER_GONE else _say(cause, code)
 
 
-def _pipeline(folder: Path, config: Mapping[str, Any], status: Status, console: Console) -> None:
+def _follow(folder: Path, config: Mapping[str, Any], status: Status, ranks: Ranks) -> int:
+    """The job on another rank, which is silent."""
+    from rich.console import Console
+
+    try:
+        _pipeline(folder, config, status, Console(quiet=True, force_terminal=False), ranks)
+        return 0
+    except BaseException as error:
+        stop.ignore()
+        code, cause = _end_of(error, status)
+        if code <= 2:
+            traceback.print_exc()
+            with suppress(KeyError, OSError):
+                reply = {"message": cause, "timestamp": int(time.time())}
+                Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(reply), encoding="utf-8")
+        return code
+
+
+def _end_of(error: BaseException, status: Status) -> tuple[int, str]:
+    """The exit code for what ended the pipeline, and its cause in a line."""
+    if isinstance(error, Stop):
+        return 128 + error.number, str(error)
+    if is_peer_gone(error):
+        # Ranks are asked to stop at the same time, but the first to heed it leaves the others amid a conversation.
+        if (number := stop.asked()) is not None:
+            return 128 + number, str(Stop(number))
+        return 1, PEER_GONE
+    if isinstance(error, SystemExit | KeyboardInterrupt):
+        error = JobError(f"a library ended the process ({error!r})")
+    # Before any stage is done, nothing is spent: wrong input, like what the launcher's checks find.
+    return 2 if isinstance(error, InputError) and not status.stages else 1, cause_of(error)
+
+
+def _pipeline(folder: Path, config: Mapping[str, Any], status: Status, console: Console, ranks: Ranks) -> None:
     from ftcot import job, pipeline
 
-    pipeline.run(job.build(config), folder, status, console)
+    built = job.build(config)
+    if not ranks.alone:
+        from ftcot.training.trainer import uses_cuda
+
+        ranks.start(cuda=uses_cuda(config["trainer"]))
+    pipeline.run(built, folder, status, console, ranks)
+    ranks.end()
 
 
 def _show(folder: Path, config: Mapping[str, Any], status: Status, console: Console) -> None:
@@ -123,52 +148,10 @@ def _show(folder: Path, config: Mapping[str, Any], status: Status, console: Cons
         console.print(f"done up to {status.stages[-1]}; folder {folder}", soft_wrap=True, highlight=False)
 
 
-def end_with_launcher() -> None:
-    """See to it that this process does not outlive the one that started it, where that one said who it is.
-
-    Raises:
-        Stop: it is gone already.
-    """
-    launcher = os.environ.pop(LAUNCHER_PID, None)
-    if launcher is None:
-        return
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1: PR_SET_PDEATHSIG
-    if os.getppid() != int(launcher):  # it died before prctl could know
-        raise Stop(signal.SIGTERM)
-    threading.Thread(target=_watch, args=(int(launcher),), daemon=True).start()
-
-
-def _watch(launcher: int) -> None:
-    while os.getppid() == launcher:
-        time.sleep(1.0)
-    # Where there is no prctl this is the signal; where there is, the worker may be deep in a library.
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(GRACE)
-    os._exit(128 + signal.SIGTERM)
-
-
 def _beat(status: Status, ended: threading.Event) -> None:
     while not ended.wait(HEARTBEAT):
         with suppress(OSError):  # a full disk: the job itself will say so
             status.beat()
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    _heed_no_more()
-    raise Stop(number)
-
-
-def _heed_no_more() -> None:
-    # Not SIG_IGN: Python complains of a signal that was on its way when it was set.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: None)
-
-
-def _record(status: Status, state: str, cause: str) -> None:
-    with suppress(OSError):  # a full disk: the exit code and the line on the screen still tell
-        status.update(state=state, cause=cause)
 
 
 def _say(cause: str, code: int) -> int:
@@ -178,4 +161,10 @@ def _say(cause: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    if code != 0 and not Ranks.here().alone:
+        # Python would wait for what this rank has begun with others, for as long as they wait for it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,14 @@ from typing import Any
 import pytest
 
 from ftcot.answers import SCORERS, YesNo
-from ftcot.errors import JobError
-from ftcot.pipeline import describe_curation, keep_predictions
+from ftcot.errors import InputError, JobError
+from ftcot.evaluate import predict
+from ftcot.job import build
+from ftcot.pipeline import describe_curation
 from ftcot.records import Completion, Example, Prediction, Score, read_json, read_records
 from ftcot.status import Status
+from ftcot.student.specs import Decoder
+from ftcot.testing import keep_predictions
 
 Run = Callable[..., Path]
 
@@ -62,8 +67,6 @@ def test_the_student_folder_is_a_plain_transformers_model(
     pipeline_run: Run, compose: Callable[..., dict[str, Any]]
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from ftcot.job import build
 
     folder = pipeline_run(*SMALL)
     model = AutoModelForCausalLM.from_pretrained(folder / "student").eval()
@@ -139,6 +142,67 @@ def test_until_ends_the_line_and_a_later_run_goes_on(pipeline_run: Run) -> None:
     pipeline_run(*SMALL)
     assert (folder / "score.json").exists()
     assert (folder / "examples.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_stage_that_is_run_again_adds_to_its_time(pipeline_run: Run, tmp_path: Path) -> None:
+    folder = pipeline_run(*SMALL, "method=zero_shot")
+    before = Status(folder)["seconds"]
+    (folder / "status.json").write_text(json.dumps(read_json(folder / "status.json") | {"stages": ["teach"]}))
+    pipeline_run(*SMALL, "method=zero_shot")
+    after, score = Status(folder), Score.from_json(read_json(folder / "score.json"))
+    assert after["seconds"]["evaluate"] > before["evaluate"]
+    assert after["seconds"]["teach"] == before["teach"]
+    assert score.seconds["evaluate"] > before["evaluate"]
+    assert (score.devices, score.cost_usd) == (1, 0.0)
+    assert after["device_seconds"] == pytest.approx(after["seconds"]["train"] + after["seconds"]["evaluate"], abs=0.01)
+
+
+@pytest.mark.parametrize("keep", ["last", "best", "none"])
+def test_the_weights_that_are_wanted_are_kept(
+    pipeline_run: Run, compose: Callable[..., dict[str, Any]], keep: str
+) -> None:
+    small = [*SMALL, "task.validation_size=4", f"keep={keep}"]
+    folder = pipeline_run(*small, "until=train")
+    assert (folder / "student" / "model.safetensors").exists()
+    pipeline_run(*small)
+    assert Status(folder)["kept"] == keep
+    predictions = read_records(folder / "predictions.jsonl", Prediction)
+    score = Score.from_json(read_json(folder / "score.json"))
+    assert score.best_on_validation is not None
+    assert score.best_on_validation["epoch"] == 1  # the first of equals, of two that get nothing right
+    if keep == "none":
+        assert not (folder / "student").exists()
+        return
+    job = build(compose(*small))
+    student = Decoder("kept", checkpoint=str(folder / "student")).load([], 0)
+    said = predict(
+        student, job.method.template_for("decoder"), YesNo(), job.task.splits().test, job.evaluation, epoch=2
+    )
+    for epoch in (1, 2):
+        then = [p.text for p in predictions if (p.epoch, p.split) == (epoch, "test")]
+        assert ([p.text for p in said] == then) == (epoch == (1 if keep == "best" else 2))
+    card = (folder / "student" / "README.md").read_text()
+    assert ("epoch 1, the best on validation" if keep == "best" else "last epoch") in card
+
+
+def test_a_student_trained_with_lora_is_kept_plain(pipeline_run: Run, compose: Callable[..., dict[str, Any]]) -> None:
+    pytest.importorskip("peft")
+    small = [*SMALL, "training=lora", "training.lora.r=4", "training.epochs=2", "training.optimizer.lr=1e-2"]
+    folder = pipeline_run(*small)
+    assert not (folder / "student" / "adapter_config.json").exists()
+    job = build(compose(*small))
+    student = Decoder("kept", checkpoint=str(folder / "student")).load([], 0)
+    template = job.method.template_for("decoder")
+    said = predict(student, template, YesNo(), job.task.splits().test, job.evaluation, epoch=2)
+    assert [p.text for p in said] == [p.text for p in read_records(folder / "predictions.jsonl", Prediction)][-10:]
+
+
+def test_choosing_an_epoch_takes_a_validation_split(compose: Callable[..., dict[str, Any]]) -> None:
+    job = build(compose(*SMALL, "keep=best"))
+    with pytest.raises(InputError, match=r"keep=best: .* set task\.validation_size, or keep=last"):
+        job.check_keep(job.task.splits())
+    job = build(compose(*SMALL, "keep=best", "method=zero_shot"))  # trains nothing that could be chosen
+    job.check_keep(job.task.splits())
 
 
 def test_one_seed_repeats_and_two_differ(pipeline_run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from ftcot.errors import InputError, JobError
 from ftcot.student import Encoded
 from ftcot.training import Training
 from ftcot.training.fit import check_truncation
-from ftcot.training.trainer import check_trainer
+from ftcot.training.trainer import check_sharing, check_trainer, n_ranks
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 ADAM = {"_target_": "torch.optim.AdamW", "lr": 3e-4}
@@ -64,11 +65,18 @@ def test_settings_out_of_range_are_refused_by_key_and_value(changes: dict[str, A
         ({"max_epoch": 3}, "trainer.max_epoch: not an argument"),
         ({"max_epochs": 3}, "training.epochs sets it"),
         ({"accumulate_grad_batches": 2}, "training.device_batch_size sets it"),
-        ({"devices": 2}, "trainer.devices=2: one process per job for now"),
-        ({"devices": "auto"}, "trainer.devices=auto"),
-        ({"devices": [0, 1]}, "one process per job"),
-        ({"num_nodes": 2}, "trainer.num_nodes=2"),
-        ({"strategy": "ddp"}, "trainer.strategy=ddp"),
+        ({"devices": 2}, "trainer.devices=2: more than one device needs trainer=ddp"),
+        ({"devices": "auto"}, "trainer.devices=auto: more than one device needs trainer=ddp"),
+        ({"devices": [0, 1]}, "trainer.devices=[0, 1]: expected a number"),
+        ({"devices": 0}, "trainer.devices=0: expected a number"),
+        ({"devices": True}, "trainer.devices=True: expected a number"),
+        ({"num_nodes": 2}, "trainer.num_nodes=2: more than one device needs trainer=ddp"),
+        ({"num_nodes": 0, "strategy": "ddp"}, "trainer.num_nodes=0: expected a number of machines"),
+        ({"strategy": "ddp_spawn"}, "trainer.strategy=ddp_spawn: expected one of auto, ddp, fsdp"),
+        ({"strategy": "ddp", "devices": [1]}, "trainer.devices=[1]: ddp takes a number; devices.gpus says which GPUs"),
+        ({"strategy": "ddp", "devices": "auto", "accelerator": "cpu"}, "trainer.devices=auto counts GPUs"),
+        ({"strategy": "fsdp", "accelerator": "mps"}, "trainer.strategy=fsdp: mps is one device"),
+        ({"checkpoint_minutes": 0}, "trainer.checkpoint_minutes=0: expected more than 0, or null"),
         ({"precision": "16-mixed"}, "fp16 overflows in the T5 family"),
         ({"limit_train_batches": 0}, "trainer.limit_train_batches=0: expected a number of steps"),
         ({"precision": "bf16-true"}, "rotary positions, use bf16-mixed"),
@@ -77,8 +85,35 @@ def test_settings_out_of_range_are_refused_by_key_and_value(changes: dict[str, A
     ],
 )
 def test_trainer_arguments_that_cannot_work_are_refused_by_key(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message.replace(".", r"\.")):
+    with pytest.raises(InputError, match=re.escape(message)):
         check_trainer(TRAINER | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "n"),
+    [
+        ({}, 1),
+        ({"devices": [3]}, 1),
+        ({"devices": 2, "strategy": "ddp"}, 2),
+        ({"devices": 4, "num_nodes": 2, "strategy": "fsdp"}, 8),
+        ({"devices": "auto", "strategy": "ddp"}, None),
+    ],
+)
+def test_a_trainer_says_how_many_ranks_it_wants(changes: dict[str, Any], n: int | None) -> None:
+    check_trainer(TRAINER | changes)
+    assert n_ranks(TRAINER | changes) == n
+
+
+def test_a_step_must_have_a_pair_for_each_rank() -> None:
+    ddp = TRAINER | {"devices": 8, "strategy": "ddp"}
+    check_sharing(ddp, training(batch_size=8), 8)
+    with pytest.raises(InputError, match=r"training\.batch_size=8: fewer pairs in a step than the 9 devices"):
+        check_sharing(ddp, training(batch_size=8), 9)
+
+
+def test_a_student_in_parts_takes_no_lora() -> None:
+    with pytest.raises(InputError, match=r"trainer=fsdp with training=lora: .* use trainer=ddp"):
+        check_sharing(TRAINER | {"strategy": "fsdp"}, training(lora={"r": 4}), 2)
 
 
 @pytest.mark.parametrize("name", ["paper", "fast", "lora"])
@@ -88,7 +123,7 @@ def test_every_training_option_builds(name: str) -> None:
     assert Training(**config).epochs > 0
 
 
-@pytest.mark.parametrize("name", ["auto", "cpu", "gpu", "debug"])
+@pytest.mark.parametrize("name", ["auto", "cpu", "gpu", "debug", "ddp", "fsdp"])
 def test_every_trainer_option_passes_the_check(name: str) -> None:
     check_trainer(option("trainer", name))
 

@@ -200,9 +200,9 @@ def test_a_run_that_goes_on_ends_with_the_same_weights_and_metrics(tmp_path: Pat
     resumed = train(second, pairs, tmp_path / "cut", settings(epochs=4), evaluate=accuracy, console=console)
 
     assert same(weights(second), weights(whole))
-    assert (resumed.resumed_after, resumed.steps) == (2, fitted.steps)
+    assert (resumed.resumed_after, resumed.steps) == ((2, 6), fitted.steps)
     assert resumed.supervised_tokens == fitted.supervised_tokens
-    assert console.file.getvalue().splitlines()[0] == "going on after epoch 2"  # type: ignore[attr-defined]
+    assert console.file.getvalue().splitlines()[0] == "going on in epoch 3 after step 6"  # type: ignore[attr-defined]
     kept = [[row | {"tokens_per_second": ""} for row in rows(tmp_path / name)] for name in ("whole", "cut")]
     assert kept[0] == kept[1]
 
@@ -212,7 +212,7 @@ def test_a_run_killed_after_its_last_epoch_only_loads_its_weights(tmp_path: Path
     train(first, pairs, tmp_path, settings(epochs=2), evaluate=accuracy)
     second, _ = build()
     fitted = train(second, pairs, tmp_path, settings(epochs=2), evaluate=interrupt(2))
-    assert (fitted.resumed_after, fitted.steps) == (2, 12)
+    assert (fitted.resumed_after, fitted.steps) == ((2, 0), 12)
     assert same(weights(first), weights(second))
 
 
@@ -254,7 +254,7 @@ def test_a_checkpoint_that_cannot_be_used_is_named_and_not_used(tmp_path: Path, 
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines[0] == f"checkpoint {path.name} is damaged or of another training: not used"
     assert lines[1] == "starting from the beginning"
-    assert fitted.resumed_after == 0
+    assert fitted.resumed_after == (0, 0)
     assert len(rows(tmp_path)) == 2
 
 
@@ -265,7 +265,7 @@ def test_a_damaged_newest_checkpoint_leaves_the_one_before(tmp_path: Path) -> No
     newest = tmp_path / "checkpoints" / "epoch-0002-0123456789abcdef.ckpt"
     newest.write_bytes(b"PK")
     student, _ = build()
-    assert train(student, pairs, tmp_path, settings(epochs=3)).resumed_after == 1
+    assert train(student, pairs, tmp_path, settings(epochs=3)).resumed_after == (1, 6)
 
 
 def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before(tmp_path: Path) -> None:
@@ -275,15 +275,15 @@ def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before(tmp_path: Pa
     folder = tmp_path / "checkpoints"
 
     def fill(epoch: int) -> Mapping[str, float]:
-        if epoch == 2:
-            (folder / "epoch-0002.tmp").symlink_to("/dev/full")  # every write to it says that there is no space left
+        if epoch == 1:  # every write to what comes next says that there is no space left
+            (folder / "epoch-0001-step-000006.tmp").symlink_to("/dev/full")
         return accuracy(epoch)
 
     with pytest.raises(OSError, match="No space left on device"):
         train(student, pairs, tmp_path, settings(epochs=3), evaluate=fill)
-    assert [path.name[:10] for path in folder.iterdir()] == ["epoch-0001"]
+    assert [path.name[:11] for path in folder.iterdir()] == ["epoch-0001-"]
     student, _ = build()
-    assert train(student, pairs, tmp_path, settings(epochs=3)).resumed_after == 1
+    assert train(student, pairs, tmp_path, settings(epochs=3)).resumed_after == (1, 0)
 
 
 def test_ctrl_c_comes_out_as_ctrl_c_and_the_run_can_go_on(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_ctrl_c_comes_out_as_ctrl_c_and_the_run_can_go_on(tmp_path: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         train(student, pairs, tmp_path, settings(evaluate_every=2), evaluate=press)
     student, _ = build()
-    assert train(student, pairs, tmp_path, settings(evaluate_every=2)).resumed_after == 1
+    assert train(student, pairs, tmp_path, settings(evaluate_every=2)).resumed_after == (1, 6)
 
 
 def test_what_a_signal_raises_amid_the_writing_comes_out_as_it_is(tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_a_sigterm_that_no_one_handles_is_not_success(tmp_path: Path) -> None:
         train(student, pairs, tmp_path, settings(epochs=3), evaluate=terminate)
     assert caught.value.code == 143
     student, _ = build()
-    assert train(student, pairs, tmp_path, settings(epochs=3)).resumed_after == 1
+    assert train(student, pairs, tmp_path, settings(epochs=3)).resumed_after == (1, 0)
 
 
 # What a person sees, and what is refused late
@@ -431,7 +431,7 @@ def test_a_lora_run_that_goes_on_ends_with_the_same_weights(tmp_path: Path) -> N
     with pytest.raises(Killed):
         train(first, pairs, tmp_path / "cut", training, evaluate=interrupt(2))
     second, _ = build()
-    assert train(second, pairs, tmp_path / "cut", training).resumed_after == 1
+    assert train(second, pairs, tmp_path / "cut", training).resumed_after == (1, 6)
     assert same(weights(second), weights(whole))
 
 

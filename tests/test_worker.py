@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -15,9 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from ftcot.compose import Composer, conf_dir
+from ftcot.compose import freeze as freeze_config
 from ftcot.errors import InputError, JobError, cause_of
+from ftcot.folder import freeze
 from ftcot.log import Log
-from tests.command import SMALL, Command, read
+from tests.command import SMALL, Command, read, wait_for
 from tests.conftest import ROOT
 
 
@@ -83,6 +87,59 @@ def test_a_job_yaml_that_was_tampered_with_calls_nothing(ftcot: Command) -> None
     done = worker(str(ftcot.cwd / "one"))
     assert done.returncode != 0
     assert "not trusted" in done.stderr
+
+
+LONG = [
+    *("logger=none", "task=generated/coin_flip", "task.n_flips=2", "task.n_train=100", "task.n_test=8"),
+    *("diversity='8'", "student=tiny-t5", "student.width=32", "training.epochs=2", "training.batch_size=8"),
+    "evaluation.max_new_tokens=8",
+]
+"""A job with dropout, and a hundred steps in an epoch."""
+
+OFTEN = "trainer.checkpoint_minutes=0.002"
+"""So that a checkpoint tells that it is amid an epoch."""
+
+
+def frozen(folder: Path) -> Path:
+    """A run folder of LONG."""
+    config = Composer(conf_dir()).compose([f"paths.cache={folder.parent / 'cache'}", *LONG, "trainer=cpu", OFTEN])
+    freeze(folder, freeze_config(config), "0" * 64)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_asked_to_stop_goes_on_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    folder, whole = frozen(tmp_path / "cut"), frozen(tmp_path / "whole")
+    command = [sys.executable, "-m", "ftcot.worker", str(folder)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: next((folder / "checkpoints").glob("epoch-0001-step-*"), None))
+        process.send_signal(signal.SIGUSR2)
+        process.communicate()
+    assert process.returncode == 128 + signal.SIGUSR2
+    status = read(folder / "status.json")
+    assert (status["state"], status["cause"]) == ("stopped", "stopped by SIGUSR2")
+    (checkpoint,) = (folder / "checkpoints").iterdir()
+    assert checkpoint.name.startswith("epoch-0001-step-")
+    done = worker(str(folder))
+    assert done.returncode == 0, done.stderr
+    assert "going on in epoch 2 after step " in done.stdout
+    assert worker(str(whole)).returncode == 0
+    for name in ("student/model.safetensors", "predictions.jsonl"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_rank_above_the_first_leaves_its_cause_for_the_agent(ftcot: Command) -> None:
+    ftcot(*SMALL, "until=teach", "hydra.run.dir=one")
+    folder = ftcot.cwd / "one"
+    job = folder / "job.yaml"
+    job.write_text(job.read_text().replace("ftcot.teacher.procedural.Procedural", "os.getcwd"))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    rank = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    done = worker(str(folder), **rank, TORCHELASTIC_ERROR_FILE=str(ftcot.cwd / "error.json"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "not trusted" in read(ftcot.cwd / "error.json")["message"]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def chained(error: BaseException, cause: BaseException) -> BaseException:

@@ -114,6 +114,10 @@ class Student(Protocol):
         """Greedy continuations, in the order of the prompts; batched by length inside. Leaves the mode as it was."""
         ...
 
+    def batches(self, prompts: Sequence[str], *, max_new_tokens: int, batch_size: int) -> list[list[int]]:
+        """Which prompts `generate` puts together, by their number. Given some whole batches, it makes the same ones."""
+        ...
+
     def save(self, folder: Path, card: str | None = None) -> None:
         """Write weights (safetensors), tokenizer and model card, loadable by plain transformers."""
         ...

@@ -162,7 +162,7 @@ class LanguageModel:
         with only_at(self.model.get_output_embeddings(), supervised):
             logits = self._forward(batch)
         wanted = labels[supervised]
-        logits = logits.reshape(len(wanted), -1).float()
+        logits = logits.flatten(end_dim=-2).float()
         return nn.functional.cross_entropy(logits, wanted, reduction="sum"), supervised.sum()
 
     # Generation
@@ -179,21 +179,29 @@ class LanguageModel:
     ) -> list[Generation]:
         """Greedy continuations, in the order of the prompts; batched by length inside. Leaves the mode as it was."""
         rows = [self._prompt(prompt) for prompt in prompts]
-        allowed = [self._allowed(len(row), max_new_tokens) for row in rows]
-        # Longest first: what does not fit in memory shows at once. Rows of a batch may run equally far.
-        order = sorted(range(len(rows)), key=lambda i: (-allowed[i], -len(rows[i]), i))
         done: dict[int, Generation] = {}
         training = self.model.training
         self.model.eval()
         try:
-            for n_new, group in itertools.groupby(order, key=allowed.__getitem__):
-                for batch in _chunks(list(group), batch_size):
-                    done.update(zip(batch, self._batch([rows[i] for i in batch], n_new, stop), strict=True))
-                    if progress is not None:
-                        progress(len(done), len(rows))
+            for batch in self._batches(rows, max_new_tokens, batch_size):
+                n_new = self._allowed(len(rows[batch[0]]), max_new_tokens)
+                done.update(zip(batch, self._batch([rows[i] for i in batch], n_new, stop), strict=True))
+                if progress is not None:
+                    progress(len(done), len(rows))
         finally:
             self.model.train(training)
         return [done[i] for i in range(len(rows))]
+
+    def batches(self, prompts: Sequence[str], *, max_new_tokens: int, batch_size: int) -> list[list[int]]:
+        """Which prompts `generate` puts together, by their number."""
+        return self._batches([self._prompt(prompt) for prompt in prompts], max_new_tokens, batch_size)
+
+    def _batches(self, rows: Sequence[list[int]], max_new_tokens: int, batch_size: int) -> list[list[int]]:
+        allowed = [self._allowed(len(row), max_new_tokens) for row in rows]
+        # Longest first: what does not fit in memory shows at once. Rows of a batch may run equally far.
+        order = sorted(range(len(rows)), key=lambda i: (-allowed[i], -len(rows[i]), i))
+        groups = itertools.groupby(order, key=allowed.__getitem__)
+        return [batch for _, group in groups for batch in _chunks(list(group), batch_size)]
 
     def _allowed(self, n_prompt: int, max_new_tokens: int) -> int:
         """New tokens that may follow a prompt."""
@@ -241,7 +249,7 @@ class LanguageModel:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as parent:
             new, old = Path(parent) / "new", Path(parent) / "old"
-            self.model.save_pretrained(new, safe_serialization=True)
+            self.model.save_pretrained(new, state_dict=dict(self._weights()), safe_serialization=True)
             self.tokenizer.save_pretrained(new)
             if card is not None:
                 (new / "README.md").write_text(card, encoding="utf-8")
@@ -250,6 +258,14 @@ class LanguageModel:
             if folder.exists():
                 folder.replace(old)
             new.replace(folder)
+
+    def _weights(self) -> Iterator[tuple[str, Tensor]]:
+        """What is saved: as `state_dict`, but the whole of a student in parts (trainer=fsdp) that holds it just now."""
+        yield from self.model.named_parameters(remove_duplicate=False)
+        for path, module in self.model.named_modules(remove_duplicate=False):
+            for name, buffer in module.named_buffers(recurse=False):
+                if name not in module._non_persistent_buffers_set:
+                    yield f"{path}.{name}".lstrip("."), buffer
 
 
 class StopPhrase(StoppingCriteria):  # type: ignore[misc]

@@ -80,3 +80,7 @@ class Teacher(Protocol):
     def accuracy(self, task: Task, splits: Splits, completions: Sequence[Completion]) -> float | None:
         """The teacher's own accuracy on the task; None where it is not known (correct completions only)."""
         ...
+
+    def cost(self, completions: Sequence[Completion]) -> float | None:
+        """What these completions cost, in US dollars; None where it is not known."""
+        ...

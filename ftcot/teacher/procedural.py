@@ -13,7 +13,7 @@ tell. Every draw depends on its own number only, so the first 4 of 8 draws are t
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ftcot.answers import candidate
 from ftcot.errors import InputError
 from ftcot.prompts import STEP_BY_STEP
-from ftcot.records import Completion, Sample
+from ftcot.records import Completion, Sample, SampleKey
 from ftcot.task.generated import GeneratedTask, Hand
 from ftcot.task.generated.reasoning import plainest, voice_of_draw
 from ftcot.teacher import Diversity, Progress
@@ -72,23 +72,38 @@ class Procedural:
         generated = _generated(task)
         parameters = self._parameters(diversity) | {"writer": WRITER}
         prompts = {sample.key: STEP_BY_STEP.format(question=sample.question) for sample in samples}
-        stored = store.get(self.name, parameters, prompts, diversity.degree)
-        total = len(samples) * diversity.degree
-        progress(len(stored), total)
 
+        total = len(samples) * diversity.degree
+        stored = store.get(self.name, parameters, prompts, diversity.degree)
+        progress(len(stored), total)
+        if len(stored) < total:
+            # Jobs side by side often want the same ones: these shall be written, and be read by later jobs, once.
+            with store.claim(self.name, generated.name, parameters):
+                stored = store.get(self.name, parameters, prompts, diversity.degree)
+                for written in self._missing(generated, samples, diversity, stored):
+                    store.put(self.name, parameters, written)
+                    stored |= {(row.sample_key, row.draw): row for row in written if row.draw is not None}
+                    progress(len(stored), total)
+        return [stored[sample.key, draw] for sample in samples for draw in range(diversity.degree)]
+
+    def _missing(
+        self,
+        task: GeneratedTask[Any],
+        samples: Sequence[Sample],
+        diversity: Diversity,
+        stored: Collection[tuple[SampleKey, int]],
+    ) -> Iterator[list[Completion]]:
+        """What is not stored yet, in portions."""
         for chunk in _chunks(samples, max(1, CHUNK // diversity.degree)):
             written = [
                 completion
                 for sample in chunk
                 for completion in self._write(
-                    generated, sample, [d for d in range(diversity.degree) if (sample.key, d) not in stored], diversity
+                    task, sample, [d for d in range(diversity.degree) if (sample.key, d) not in stored], diversity
                 )
             ]
             if written:
-                store.put(self.name, parameters, written)
-                stored |= {(row.sample_key, row.draw): row for row in written if row.draw is not None}
-                progress(len(stored), total)
-        return [stored[sample.key, draw] for sample in samples for draw in range(diversity.degree)]
+                yield written
 
     def accuracy(self, task: Task, splits: Splits, completions: Sequence[Completion]) -> float | None:
         gold = {sample.key: sample.answer for sample in (*splits.train, *splits.validation, *splits.test)}
@@ -97,6 +112,9 @@ class Procedural:
             for row in completions
         ]
         return sum(correct) / len(correct) if correct else None
+
+    def cost(self, completions: Sequence[Completion]) -> float | None:
+        return 0.0
 
     def _parameters(self, diversity: Diversity) -> dict[str, Any]:
         return {

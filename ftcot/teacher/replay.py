@@ -119,6 +119,10 @@ class Replay:
         ]
         return sum(verdicts) / len(verdicts)
 
+    def cost(self, completions: Sequence[Completion]) -> float | None:
+        """Not known: what somebody paid for a recording is not in it."""
+        return None
+
     def _signed(self, completion: Completion, recording: Recording, diversity: Diversity) -> Completion:
         """With what the job knows of the teacher, where the recording does not say it."""
         told = {name: value for name, value in completion.teacher.items() if value is not None}

@@ -16,11 +16,12 @@ that what was read once is read again. A writer that dies leaves at most one tor
 anywhere else is reported, never skipped: someone paid for that line.
 
 Writers need no lock, since none shares a segment. Only `*.jsonl` is a segment: what else stands beside them (an index
-built from them, leases of who is about to buy what) may be lost without losing a completion.
+built from them, claims on what is being made) may be lost without losing a completion.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -28,6 +29,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,6 +110,25 @@ class CompletionStore:
         with self._lock:
             for task, task_lines in lines.items():
                 self._append(teacher, task, b"".join(task_lines))
+
+    @contextmanager
+    def claim(self, teacher: str, task: str, parameters: Mapping[str, Any]) -> Iterator[None]:
+        """Be the only one that makes completions of this teacher for this task with these parameters.
+
+        For teachers that are quick: who comes second waits for all of it, then finds it in the store. The kernel ends a
+        claim with its process. Where files cannot be locked, the work may be done twice, which costs nothing but time:
+        of two completions with one key the first counts.
+        """
+        folder = self.folder(teacher, task)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / f".{hash_parameters(parameters)[:16]}.claim").open("a")
+        except OSError as error:
+            raise JobError(f"{folder}: completions cannot be stored ({error.strerror or error})") from None
+        with file:
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def folder(self, teacher: str, task: str) -> Path:
         """Where the segments of a teacher and task are."""

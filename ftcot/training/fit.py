@@ -1,10 +1,10 @@
 """Fine-tune a student on pairs: the one entry into training.
 
     fit(student, [Encoded(prompt_ids=(5, 9), target_ids=(7, 2), truncated=False), ...], training, trainer, ...)
-    Fit(epochs=20, steps=820, supervised_tokens=551200, seconds=131.2, resumed_after=0)
+    Fit(epochs=20, steps=820, supervised_tokens=551200, seconds=131.2, resumed_after=(0, 0))
 
 Lightning owns the loop over epochs and steps; this module puts it together, and takes it up again where a run that
-was killed left it.
+was stopped or killed left it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ftcot
 from ftcot.errors import JobError
+from ftcot.ranks import Ranks
 from ftcot.student import Encoded, Student
 from ftcot.training import Training
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ftcot.logger import RunLogger
+    from ftcot.training.checkpoint import Position
     from ftcot.training.epochs import Evaluate
     from ftcot.training.progress import Display
 
@@ -41,8 +44,8 @@ class Fit:
     """Over all epochs, those of earlier attempts included."""
     seconds: float
     """In training steps (not in evaluations), earlier attempts included."""
-    resumed_after: int
-    """The epoch whose checkpoint the run went on from; 0 if it began at the beginning."""
+    resumed_after: tuple[int, int]
+    """Epochs, and steps of the next one, that the run found done; (0, 0) if it began at the beginning."""
 
 
 def fit(
@@ -56,49 +59,57 @@ def fit(
     evaluate: Evaluate | None,
     logger: RunLogger,
     console: Console,
+    ranks: Ranks | None = None,
 ) -> Fit:
     """Train `student` in place; it comes back on the CPU, in eval mode.
 
-    Called again on the same folder after a run that died, it goes on from the last epoch's checkpoint and ends with
-    the same weights, bit for bit, as if nothing had happened (same machine, same number of threads).
+    Called again on the same folder after a run that was stopped or died, it goes on from the last checkpoint and ends
+    with the same weights, bit for bit, as if nothing had happened (same machine, number of threads and of ranks).
 
     Args:
-        trainer: plain arguments of pytorch_lightning.Trainer, with its `_target_`.
+        trainer: plain arguments of pytorch_lightning.Trainer, with its `_target_`, and `checkpoint_minutes`.
         folder: the run folder; checkpoints go to `checkpoints/` in it.
-        evaluate: called after every epoch that is due, with the epoch counted from 1.
+        evaluate: called after every epoch that is due, with the epoch counted from 1; on every rank.
+        ranks: of which this process is one; they share each step, and all call this.
     Raises:
-        JobError: the loss is not finite; the last epoch's checkpoint stays.
+        Stop: asked to stop; a checkpoint of the last step is written.
+        JobError: the loss is not finite; the last checkpoint stays.
         OSError: a checkpoint cannot be written (the disk is full, say); the one before stays.
         InputError: the optimizer, LoRA or the trainer refuses its arguments.
     """
     import torch
 
-    from ftcot.training.checkpoint import Checkpoints
+    from ftcot.training.checkpoint import Checkpoints, Position
     from ftcot.training.data import Pairs, stream
     from ftcot.training.epochs import Epochs
     from ftcot.training.lora import adapted
     from ftcot.training.module import FineTuning
     from ftcot.training.progress import Display
-    from ftcot.training.trainer import build_trainer, known_warnings
+    from ftcot.training.trainer import build_trainer, check_sharing, known_warnings
 
     if not examples:
         raise JobError("nothing to train on: there is no pair")
+    ranks = ranks or Ranks()
+    check_sharing(trainer, training, ranks.world)
+    minutes = trainer.get("checkpoint_minutes")
+    every = None if minutes is None else 60 * minutes
     identity = _identity(examples, training, trainer, seed)
     checkpoints, display = Checkpoints(folder), Display(console, training.epochs)
-    epochs = Epochs(training, seed, identity, evaluate, logger, display, checkpoints)
-    torch.manual_seed(stream(seed, "lora", 0))
+    epochs = Epochs(training, ranks, identity, evaluate, logger, display, checkpoints, every)
+    torch.manual_seed(stream(seed, "lora"))
     with known_warnings(), adapted(student, training.lora):
         lightning = build_trainer(
-            trainer, epochs=training.epochs, folder=folder, callback=epochs, checkpoints=checkpoints
+            trainer, epochs=training.epochs, folder=folder, callback=epochs, checkpoints=checkpoints, ranks=ranks
         )
-        found = checkpoints.find(identity)
-        after = 0 if found is None else checkpoints.epoch(found)
+        found = ranks.share(checkpoints.find(identity) if ranks.first else None)
+        after = Position(0) if found is None else checkpoints.position(found)
+        epochs.tested = after.epochs
         _announce(display, checkpoints.unusable, after)
         try:
-            logger.rewind(after)
+            logger.rewind(after.epochs)
             lightning.fit(
-                FineTuning(student, training),
-                datamodule=Pairs(student, examples, training, seed),
+                FineTuning(student, training, seed, ranks, epochs.is_due),
+                datamodule=Pairs(student, examples, training, seed, ranks),
                 ckpt_path=found,
                 weights_only=True,
             )
@@ -116,7 +127,7 @@ def fit(
         steps=lightning.global_step,
         supervised_tokens=epochs.supervised_tokens,
         seconds=epochs.seconds,
-        resumed_after=after,
+        resumed_after=(after.epochs, after.steps),
     )
 
 
@@ -141,12 +152,14 @@ def clear(folder: Path) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
-def _announce(display: Display, unusable: Sequence[str], after: int) -> None:
+def _announce(display: Display, unusable: Sequence[str], after: Position) -> None:
     """Say which checkpoints are not gone on from, and where training begins."""
     for name in unusable:
         display.say(f"checkpoint {name} is damaged or of another training: not used")
-    if after:
-        display.say(f"going on after epoch {after}")
+    if after.steps:
+        display.say(f"going on in epoch {after.epochs + 1} after step {after.steps}")
+    elif after.epochs:
+        display.say(f"going on after epoch {after.epochs}")
     elif unusable:
         display.say("starting from the beginning")
 
@@ -155,7 +168,7 @@ def _identity(examples: Sequence[Encoded], training: Training, trainer: Mapping[
     """What a checkpoint must have been written for to be gone on from: the same pairs, settings and seed."""
     digest = hashlib.sha256()
     settings = [dataclasses.asdict(training), trainer.get("precision"), trainer.get("limit_train_batches"), seed]
-    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    digest.update(json.dumps([ftcot.RESULT_VERSION, *settings], sort_keys=True, default=str).encode())
     for pair in examples:
         digest.update(repr((pair.prompt_ids, pair.target_ids)).encode())
     return digest.hexdigest()

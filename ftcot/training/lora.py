@@ -8,6 +8,7 @@ in, they leave a plain model that transformers loads without peft.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -48,3 +49,24 @@ def adapted(student: Student, arguments: Mapping[str, Any] | None) -> Iterator[N
         yield
     finally:
         adapter.merge_and_unload()
+
+
+@contextmanager
+def merged(student: Student) -> Iterator[None]:
+    """Inside, the student is plain, the LoRA layers it may train folded in; after, it trains on as before."""
+    trained = student.model
+    layers = [name for name, module in trained.named_modules() if hasattr(module, "get_base_layer")]
+    if not layers:
+        yield
+        return
+    plain = copy.deepcopy(trained)
+    for name in layers:
+        layer: Any = plain.get_submodule(name)
+        layer.merge()
+        parent, _, last = name.rpartition(".")
+        setattr(plain.get_submodule(parent), last, layer.get_base_layer())
+    student.model = plain
+    try:
+        yield
+    finally:
+        student.model = trained

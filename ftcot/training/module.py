@@ -9,73 +9,117 @@ micro batches or spread over ranks. A mean of means would weigh a short micro ba
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import pytorch_lightning as pl
 import torch
 
+from ftcot import stop
 from ftcot.errors import InputError, JobError
+from ftcot.ranks import Ranks
 from ftcot.student import Student
 from ftcot.training import Training
-from ftcot.training.data import Batch
+from ftcot.training.data import Batch, stream
+from ftcot.training.sharding import shard
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one optimiser step did."""
+    """What one optimiser step did, over all ranks, and what is to follow it."""
 
     loss: float
     """Summed over its supervised tokens."""
     tokens: int
     learning_rate: float
+    save: bool
+    """It is time for a checkpoint."""
+    stop: int | None
+    """The signal that asked a rank to stop."""
 
 
 class FineTuning(pl.LightningModule):  # type: ignore[misc]
     """A student under training. Optimisation is manual: Lightning's own accumulation divides by the number of micro
     batches, which is right only if each holds the same number of supervised tokens."""
 
-    def __init__(self, student: Student, training: Training) -> None:
+    def __init__(
+        self, student: Student, training: Training, seed: int, ranks: Ranks, is_due: Callable[[], bool]
+    ) -> None:
+        """A student to be trained.
+
+        Args:
+            is_due: whether a checkpoint is.
+        """
         super().__init__()
         self.automatic_optimization = False
         self.student = student
         self.model = student.model
         self.training_settings = training
+        self.seed, self.ranks, self.is_due = seed, ranks, is_due
         self.model.train()  # from_pretrained leaves a model in eval mode, without dropout
         self.last: Step
+
+    def configure_model(self) -> None:
+        """Spread the student over the ranks where the strategy is to."""
+        if self.device_mesh is not None:
+            shard(self.model, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimizer(self.training_settings, [p for p in self.model.parameters() if p.requires_grad])
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         optimizer = self.optimizers()
+        # So dropout is the same in a run that was stopped before this step, and another on each rank. On a CPU
+        # `torch.manual_seed` itself would take 0.2 ms, for GPUs that might come.
+        generator = torch.default_generator if self.device.type == "cpu" else torch
+        generator.manual_seed(stream(self.seed, "dropout", self.trainer.current_epoch, batch_idx, self.ranks.rank))
         loss = torch.zeros((), device=self.device)
         tokens = torch.zeros((), dtype=torch.long, device=self.device)
-        for micro in batch:
+        for number, micro in enumerate(batch, start=1):
             micro_loss, micro_tokens = self.student.loss(micro)
-            self.manual_backward(micro_loss)
+            with self._apart() if number < len(batch) else nullcontext():
+                self.manual_backward(micro_loss)
             loss += micro_loss.detach()
             tokens += micro_tokens
-        # One process: both come back as they are. Several: every rank learns the sums over all of them.
-        loss, tokens = (self.trainer.strategy.reduce(value, reduce_op="sum") for value in (loss, tokens))
-        if not torch.isfinite(loss):
+        step = self.last = self._together(loss.item(), int(tokens.item()))
+        if not math.isfinite(step.loss):
             raise JobError(
-                f"the loss is {loss.item()} in epoch {self.trainer.current_epoch + 1}, step "
+                f"the loss is {step.loss} in epoch {self.trainer.current_epoch + 1}, step "
                 f"{self.trainer.global_step + 1}: a smaller training.optimizer.lr may help, or "
                 "training.gradient_clip=1"
             )
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         # Ranks' gradients arrive averaged, hence the world size.
-        torch._foreach_mul_(gradients, self.trainer.world_size / tokens.item())
-        settings = self.training_settings
-        if settings.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.gradient_clip, foreach=True)
-        n_steps = self.trainer.max_epochs * self.trainer.num_training_batches
-        rate = settings.optimizer["lr"] * rate_factor(settings, self.trainer.global_step, n_steps)
+        torch._foreach_mul_(gradients, self.ranks.world / step.tokens)
+        if self.training_settings.gradient_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training_settings.gradient_clip, foreach=True)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = step.learning_rate
         optimizer.step()
         optimizer.zero_grad()
-        self.last = Step(loss.item(), int(tokens.item()), rate)
+
+    def _apart(self) -> AbstractContextManager[None]:
+        """Within, gradients stay on their rank: they are summed over the ranks once a step, not once a micro batch."""
+        context: AbstractContextManager[None] = (
+            nullcontext() if self.ranks.alone else self.trainer.strategy.block_backward_sync()
+        )
+        return context
+
+    def _together(self, loss: float, tokens: int) -> Step:
+        """The step of all ranks from this rank's part of it."""
+        asked = stop.asked()
+        requests = [float(asked == number) for number in stop.SIGNALS]
+        all_loss, all_tokens, due, *requests = self.ranks.sum([loss, tokens, self.is_due(), *requests])
+        n_steps = self.trainer.max_epochs * self.trainer.num_training_batches
+        settings = self.training_settings
+        return Step(
+            loss=all_loss,
+            tokens=int(all_tokens),
+            learning_rate=settings.optimizer["lr"] * rate_factor(settings, self.trainer.global_step, n_steps),
+            save=due > 0,
+            stop=next((number for number, n in zip(stop.SIGNALS, requests, strict=True) if n), None),
+        )
 
 
 def rate_factor(training: Training, step: int, n_steps: int) -> float:

@@ -21,8 +21,8 @@ class Display:
         self.console, self.epochs = console, epochs
         self._bar: Progress | None = None
 
-    def start_epoch(self, epoch: int, n_steps: int) -> None:
-        """Show a bar for `epoch` (from 1), on a terminal."""
+    def start_epoch(self, epoch: int, n_steps: int, done: int = 0) -> None:
+        """Show a bar for `epoch` (from 1), on a terminal; `done` of its steps are."""
         if not self.console.is_terminal:
             return
         self._bar = Progress(
@@ -35,7 +35,7 @@ class Display:
             transient=True,
             refresh_per_second=4,  # of a small student, the bar would otherwise take a noticeable share of a core
         )
-        self._bar.add_task("", total=n_steps, figures="")
+        self._bar.add_task("", total=n_steps, completed=done, figures="")
         self._bar.start()
 
     def step(self, loss: float, tokens_per_second: float) -> None:
