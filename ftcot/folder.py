@@ -5,6 +5,7 @@ outputs/2026-11-22/10-15-00-ab12/      job.yaml  status.json  *.jsonl  metrics.c
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -16,21 +17,36 @@ from typing import Any
 import yaml
 
 from ftcot.errors import InputError
-from ftcot.records import read_json, write_atomic, write_json
-from ftcot.status import STAGES, Status
+from ftcot.records import SCHEMA, read_json, write_atomic
+from ftcot.status import STAGES
 
 SMALL_FILES = ("job.yaml", "status.json", "metrics.csv", "score.json", "log.txt")
 """Copied, with every *.jsonl, where a run is reused. Weights are linked."""
 
 WEIGHTS = "student"
 
+FREE = 32_000_000
+"""Bytes that any training needs on the disk."""
 
-def freeze(folder: Path, config: Mapping[str, Any], job: str) -> None:
-    """Write what a worker needs. A folder that has a status keeps what it knows."""
+# The same in C, ten times as fast, where libyaml is there.
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def freeze(folder: Path, config: Mapping[str, Any], job: str, *, durable: bool = True) -> None:
+    """Write what a worker needs. A folder that has a status keeps what it knows.
+
+    Args:
+        folder: made where it is missing.
+        config: resolved.
+        job: its hash.
+        durable: on the disk when this returns. False is quicker: for many folders that the caller syncs together.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "job.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=120))
-    status = Status(folder)
-    status.update(hash=job, state="frozen" if not status.stages and is_frozen(folder) else status["state"])
+    text = yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    _write(folder / "job.yaml", text, durable=durable)
+    status = {"schema": SCHEMA, "state": "frozen", **read_status(folder), "hash": job}
+    _write(folder / "status.json", json.dumps(status, ensure_ascii=False, indent=2) + "\n", durable=durable)
 
 
 def thaw(folder: Path) -> dict[str, Any]:
@@ -40,7 +56,7 @@ def thaw(folder: Path) -> dict[str, Any]:
         InputError: there is none, or it is damaged.
     """
     try:
-        config = yaml.safe_load((folder / "job.yaml").read_text(encoding="utf-8"))
+        config = yaml.load((folder / "job.yaml").read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise InputError(f"{folder}: not a run folder, job.yaml cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -50,6 +66,28 @@ def thaw(folder: Path) -> dict[str, Any]:
     return config
 
 
+def check_space(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse to train where the first checkpoint would fill the disk.
+
+    The need is a rough one: four times the weights (they, two moments of the optimizer, the finished student), where
+    these lie in a local folder, and what any student needs.
+
+    Raises:
+        InputError: there is less.
+    """
+    if config["until"] not in ("train", "evaluate"):
+        return
+    checkpoint = Path(str(config["student"].get("checkpoint")))
+    weights = [*checkpoint.glob("*.safetensors"), *checkpoint.glob("*.bin")] if checkpoint.is_absolute() else []
+    needed = max(FREE, 4 * sum(file.stat().st_size for file in weights))
+    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if (free := shutil.disk_usage(place).free) < needed:
+        raise InputError(
+            f"{folder}: {free / 1e6:,.0f} MB are free there and its checkpoints may need {needed / 1e6:,.0f}: "
+            "free space, or name another folder (hydra.run.dir)"
+        )
+
+
 def satisfied(status: Mapping[str, Any], until: str) -> bool:
     """Whether all stages up to `until` are done."""
     done = status.get("stages", ())
@@ -57,7 +95,10 @@ def satisfied(status: Mapping[str, Any], until: str) -> bool:
 
 
 def fill(home: Path, folder: Path) -> None:
-    """Put the small files of a run into `folder`, with a link to its weights and a note where they come from."""
+    """Put the small files of a run into `folder`, with a link to its weights and a note where they come from.
+
+    It waits for no disk: what a crash of the machine takes from a copy can be copied again.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for path in [home / name for name in SMALL_FILES] + sorted(home.glob("*.jsonl")):
         if path.is_file() and path.name != "status.json":
@@ -69,7 +110,18 @@ def fill(home: Path, folder: Path) -> None:
         weights = (home / WEIGHTS).resolve()
         link.symlink_to(os.path.relpath(weights, folder.resolve()), target_is_directory=True)
     # Last: a folder whose status says that it is done has everything else.
-    write_json(folder / "status.json", read_status(home) | {"reused_from": str(home)})
+    status = read_status(home) | {"reused_from": str(home)}
+    _write(folder / "status.json", json.dumps(status, ensure_ascii=False, indent=2) + "\n", durable=False)
+
+
+def _write(path: Path, text: str, *, durable: bool) -> None:
+    """Write a file whole or not at all."""
+    if durable:
+        write_atomic(path, text)
+        return
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
 
 
 def new_folder(root: str, stamp: datetime | None = None) -> Path:

@@ -26,6 +26,7 @@ from typing import Any
 import ftcot
 from ftcot.errors import InputError
 from ftcot.folder import read_status
+from ftcot.procfs import is_alive, start_of
 from ftcot.records import SCHEMA, read_json, write_json
 from ftcot.status import boot_id
 
@@ -38,11 +39,15 @@ NOT_RESULTS = frozenset(
 TRAINER_NOT_RESULTS = frozenset(
     {"accelerator", "devices", "num_nodes", "strategy", "logger", "default_root_dir", "callbacks", "plugins"}
     | {"profiler", "log_every_n_steps", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"}
+    | {"checkpoint_minutes"}
 )
 """The same under `trainer`: where it runs and what it shows. Precision stays in."""
 
 HEARTBEAT_LIMIT = 120.0
 """Seconds after which a process on another machine counts as dead."""
+
+ENDED = ("partial", "complete", "failed", "stopped")
+"""States in which a worker leaves its folder."""
 
 
 class FileHashes:
@@ -148,12 +153,29 @@ class Lease:
     @classmethod
     def mine(cls) -> Lease:
         """A lease for this process."""
-        return cls(os.getpid(), boot_id(), socket.gethostname(), _process_start(os.getpid()), time.time())
+        return cls(os.getpid(), boot_id(), socket.gethostname(), start_of(os.getpid()), time.time())
 
     @property
     def here(self) -> bool:
         """Whether its process can be looked up: same machine, not started anew since."""
         return self.host == socket.gethostname() and self.boot == boot_id()
+
+    @property
+    def from_before_the_boot(self) -> bool:
+        """Whether its machine is this one, started anew since."""
+        return self.host == socket.gethostname() and self.boot != boot_id()
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Who is running a job now."""
+
+    words: str
+    leaving: bool = False
+    """Its launcher is gone; the worker ends within seconds."""
+
+    def __str__(self) -> str:
+        return self.words
 
 
 @dataclass(frozen=True)
@@ -165,28 +187,30 @@ class Entry:
     state: str
     lease: Lease | None
 
-    def runner(self) -> str | None:
-        """Who is running the job now, in words; None if nobody is."""
-        if self.lease is None:
+    def runner(self) -> Runner | None:
+        """Who is running the job now; None if nobody is."""
+        lease = self.lease
+        if lease is None or lease.from_before_the_boot:
             return None
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.lease.time))
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lease.time))
         worker = read_status(self.folder)
         heartbeat = float(worker.get("heartbeat") or 0.0)
-        if not self.lease.here:
-            alive = time.time() - max(self.lease.time, heartbeat) < HEARTBEAT_LIMIT
-            return f"since {since} on {self.lease.host}" if alive else None
-        if is_alive(self.lease.pid, self.lease.started):
-            return f"since {since}, pid {self.lease.pid}"
-        # Its launcher is gone; a worker ends then, but may need a moment.
+        if not lease.here:
+            if worker.get("state") in ENDED and heartbeat > lease.time:
+                return None  # its worker has come and gone: the machine was taken away, perhaps
+            alive = time.time() - max(lease.time, heartbeat) < HEARTBEAT_LIMIT
+            return Runner(f"since {since} on {lease.host}") if alive else None
+        if is_alive(lease.pid, lease.started):
+            return Runner(f"since {since}, pid {lease.pid}")
         pid = worker.get("pid")
         if (
             worker.get("state") == "running"
-            and worker.get("boot") == self.lease.boot
+            and worker.get("boot") == lease.boot
             and time.time() - heartbeat < HEARTBEAT_LIMIT
             and isinstance(pid, int)
             and is_alive(pid, None)
         ):
-            return f"since {since}, worker pid {pid}"
+            return Runner(f"since {since}, worker pid {pid}", leaving=True)
         return None
 
 
@@ -221,25 +245,3 @@ class JobIndex:
         with (self.root / ".lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-def is_alive(pid: int, started: str | None) -> bool:
-    """Whether the process runs; `started` (where known) tells it from a later one of the same number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # somebody else's, but there
-    now = _process_start(pid)
-    return now != "" and started in (None, "", now) if Path("/proc/self/stat").exists() else True
-
-
-def _process_start(pid: int) -> str:
-    """The process's start time as Linux counts it; empty where it is gone, a zombie, or the system does not tell."""
-    try:
-        # The name, in parentheses, may hold spaces; after it come state (field 3) and, as field 22, the start time.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in "ZX" else fields[19]

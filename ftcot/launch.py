@@ -4,20 +4,24 @@
                          continued  a run that was stopped or died: goes on in its own folder
                          new        a fresh folder: job.yaml, status.json, then `python -m ftcot.worker FOLDER`
 
-The decision and the lease are taken under one lock, so of two commands at the same time only one runs the job.
+The decision and the lease are taken under one lock, so of two commands at the same time only one runs the job. One
+of several ranks has `ftcot.torchrun` in the place of the worker; all machines but the first follow, and claim nothing.
 """
 
 from __future__ import annotations
 
 import shutil
+import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from ftcot.errors import FtcotError, InputError
+from ftcot import rendezvous
+from ftcot.devices import Slot
+from ftcot.errors import InputError, JobError
 from ftcot.folder import (
     SMALL_FILES,
     WEIGHTS,
@@ -29,48 +33,19 @@ from ftcot.folder import (
     read_status,
     satisfied,
 )
-from ftcot.jobs import Entry, JobIndex, Lease
-from ftcot.process import describe_death, run_worker
-from ftcot.status import Status
+from ftcot.jobs import Entry, JobIndex, Lease, Runner
+from ftcot.nodes import Node, here
+from ftcot.outcome import Action, Interrupted, Outcome, RefusedError, conclude, describe, followed, reached
+from ftcot.process import GRACE, run_worker, seconds
 
-Action = Literal["reused", "continued", "new"]
+LEAVING = GRACE + 2.0
+"""Seconds to wait for a worker whose launcher is gone."""
+
+__all__ = ["BusyError", "Decision", "Interrupted", "Launch", "Outcome", "RefusedError", "describe"]
 
 
 class BusyError(InputError):
     """Somebody else runs this very job now."""
-
-
-class RefusedError(InputError):
-    """The worker found wrong input and has said so on the screen; its folder is gone again."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """A person or the system asked to stop while a worker ran. It has ended; nothing more is to be started."""
-
-    def __init__(self, outcome: Outcome, number: int) -> None:
-        super().__init__()
-        self.outcome = outcome
-        self.exit_code = 128 + number
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended."""
-
-    action: Action
-    state: str
-    """complete, partial, failed or stopped."""
-    home: Path
-    """Where it ran."""
-    folder: Path
-    """Where its result is to be looked for: `home`, or the folder that was filled from it."""
-    cause: str | None = None
-    said: bool = True
-    """The worker has put the cause on the screen; a killed one could not."""
-
-    @property
-    def ok(self) -> bool:
-        return self.state in ("complete", "partial")
 
 
 @dataclass(frozen=True)
@@ -108,8 +83,8 @@ class Launch:
         """
         self.refuse_folder()
         entry = self.index.read(self.job)
-        if entry is not None:
-            self._refuse_busy(entry)
+        if entry is not None and (runner := entry.runner()) is not None and not runner.leaving:
+            raise _busy(entry, runner)
 
     def refuse_folder(self) -> None:
         """Refuse a folder that holds another job.
@@ -126,16 +101,6 @@ class Launch:
                     f"{self.wanted} holds another job ({str(other)[:8]}, this one is {self.job[:8]}): "
                     "name another folder, or remove it"
                 )
-
-    def _refuse_busy(self, entry: Entry) -> None:
-        runner = entry.runner()
-        for _ in range(50):  # a worker whose launcher is gone ends within seconds
-            if runner is None or "worker pid" not in runner:
-                break
-            time.sleep(0.1)
-            runner = entry.runner()
-        if runner is not None:
-            raise BusyError(f"the same job is running {runner}, in {entry.folder}: wait for it, or stop it")
 
     def peek(self) -> Decision:
         """What would be done now. Changes nothing."""
@@ -167,14 +132,9 @@ class Launch:
             BusyError: somebody else runs it.
         """
         lease = Lease.mine()
-        with self.index.lock():
-            entry = self.index.read(self.job)
-            if entry is not None:
-                self._refuse_busy(entry)
-            decision = self._decide(entry)
-            if decision.action != "reused":
-                self._prepare(decision)
-                self.index.write(self.job, decision.home, "running", lease)
+        patience = time.monotonic() + LEAVING
+        while (decision := self._claim(lease, patience)) is None:
+            time.sleep(0.1)
         if decision.action == "reused":
             yield decision
             return
@@ -182,10 +142,32 @@ class Launch:
             yield decision
         finally:
             with suppress(OSError):  # a full disk: the lease dies with this process
-                if read_status(decision.home).get("hash") == self.job:
-                    self.index.write(self.job, decision.home, str(read_status(decision.home).get("state")), None)
-                else:
-                    self.index.forget(self.job)
+                self._release(lease, decision.home)
+
+    def _claim(self, lease: Lease, patience: float) -> Decision | None:
+        """Decide, and take the lease; None: a worker whose launcher is gone has not ended yet."""
+        with self.index.lock():
+            entry = self.index.read(self.job)
+            if entry is not None and (runner := entry.runner()) is not None:
+                if runner.leaving and time.monotonic() < patience:
+                    return None
+                raise _busy(entry, runner)
+            decision = self._decide(entry)
+            if decision.action != "reused":
+                self._prepare(decision)
+                self.index.write(self.job, decision.home, "running", lease)
+            return decision
+
+    def _release(self, lease: Lease, home: Path) -> None:
+        with self.index.lock():
+            entry = self.index.read(self.job)
+            if entry is not None and entry.lease != lease:
+                return  # somebody found this machine dead, and has taken the job over
+            status = read_status(home)
+            if status.get("hash") == self.job:
+                self.index.write(self.job, home, str(status.get("state")), None)
+            else:
+                self.index.forget(self.job)
 
     def _prepare(self, decision: Decision) -> None:
         home = decision.home
@@ -194,9 +176,21 @@ class Launch:
         self._created = not home.exists()
         freeze(home, self.config, self.job)
 
-    def run(self, decision: Decision) -> Outcome:
+    def run(
+        self,
+        decision: Decision,
+        *,
+        quiet: bool = False,
+        stop: Callable[[], bool] | None = None,
+        slot: Slot | None = None,
+    ) -> Outcome:
         """Do what was decided; returns when the worker has ended and the folder is filled.
 
+        Args:
+            decision: of `claim`.
+            quiet: the worker says nothing on the screen, only in log.txt, and a terminal's Ctrl-C does not reach it.
+            stop: asked about four times a second whether to stop the worker cleanly.
+            slot: the devices and cores that the job may use.
         Raises:
             InputError: the worker found what no check could; the folder is gone again.
             Interrupted: asked to stop.
@@ -205,34 +199,72 @@ class Launch:
             folder = self.wanted or _fresh("outputs")
             if folder != decision.home:
                 fill(decision.home, folder)
-            # What was asked for is there, even if a later stage failed or was stopped.
-            state = "complete" if read_status(folder)["state"] == "complete" else "partial"
-            return Outcome("reused", state, decision.home, folder)
-        code, number = run_worker(decision.home)
-        outcome = self._outcome(decision, code, number)
+            return Outcome("reused", reached(folder), decision.home, folder)
+        return self._work(decision, quiet, stop, slot)
+
+    def follow(
+        self,
+        node: Node,
+        *,
+        quiet: bool = False,
+        stop: Callable[[], bool] | None = None,
+        slot: Slot | None = None,
+    ) -> Outcome:
+        """What every machine but the first does: join the job that the first one claims; returns when it has ended.
+
+        Args:
+            node: this machine.
+            quiet, stop, slot: as for `run`.
+        Raises:
+            JobError: the first machine does not start the job.
+            Interrupted: asked to stop.
+        """
+        patience, began = time.monotonic() + rendezvous.PATIENCE, False
+        while (decision := self.peek()).action != "reused":
+            entry = self.index.read(self.job)
+            if entry is not None and entry.lease is not None:
+                began = True
+                if (place := rendezvous.Place.read(entry.folder)) is not None and place.is_open():
+                    return self._work(Decision("followed", entry.folder), quiet, stop, slot)
+            elif began:
+                raise JobError(f"{node}: the first machine ended the job before this one could join it")
+            if stop is not None and stop():
+                raise Interrupted(Outcome("followed", "stopped", decision.home, decision.home), signal.SIGINT)
+            if time.monotonic() > patience:
+                raise JobError(
+                    f"{node}: the first machine has not started this job ({self.index.root} knows nothing of it): "
+                    "start the same command there, with the same paths.cache"
+                )
+            time.sleep(1.0)
+        return Outcome("reused", reached(decision.home), decision.home, decision.home)
+
+    def _work(self, decision: Decision, quiet: bool, stop: Callable[[], bool] | None, slot: Slot | None) -> Outcome:
+        several = here(self.config["trainer"]).world > 1
+        ended = run_worker(
+            decision.home,
+            module="ftcot.torchrun" if several else "ftcot.worker",
+            quiet=quiet,
+            stop=stop,
+            slot=slot,
+            timeout=seconds(self.config.get("timeout")),
+        )
+        if decision.action == "followed":
+            outcome = followed(decision.home, ended, said=not quiet)
+        elif ended.code == 2 and not (status := read_status(decision.home)).get("stages"):
+            self._discard(decision.home)
+            raise RefusedError(str(status.get("cause")))
+        else:
+            state, cause, said = conclude(decision.home, ended, said=not quiet, timeout=self.config.get("timeout"))
+            folder = self.wanted or decision.home
+            if folder != decision.home:
+                fill(decision.home, folder)
+            outcome = Outcome(decision.action, state, decision.home, folder, cause, said)
+        number = ended.asked
+        if number is None and outcome.state == "stopped" and ended.code > 128:  # asked by others: SLURM, a machine
+            number = ended.code - 128
         if number is not None:
             raise Interrupted(outcome, number)
         return outcome
-
-    def _outcome(self, decision: Decision, code: int, number: int | None) -> Outcome:
-        home = decision.home
-        status = read_status(home)
-        if code == 2 and not status.get("stages"):
-            self._discard(home)
-            raise RefusedError(str(status.get("cause")))
-        cause, said = status.get("cause"), True
-        state = str(status.get("state"))
-        if code == 0:
-            cause = None
-        elif state in ("frozen", "running", "None"):  # it could not say it
-            state = "stopped" if number is not None else "failed"
-            cause, said = describe_death(code), code > 0
-            with suppress(OSError, FtcotError):
-                Status(home).update(state=state, cause=cause)
-        folder = self.wanted or home
-        if folder != home:
-            fill(home, folder)
-        return Outcome(decision.action, state, home, folder, cause, said)
 
     def _discard(self, home: Path) -> None:
         if self._created:
@@ -253,11 +285,5 @@ def _fresh(root: str) -> Path:
     return folder
 
 
-def describe(outcome: Outcome) -> str:
-    """One line on how a job ended, with the cause where the screen does not show it yet, and what to do next."""
-    if outcome.state == "stopped":
-        return f"stopped; the same command goes on from there ({outcome.home})"
-    if not outcome.ok:
-        cause = "" if outcome.said else f": {outcome.cause}"
-        return f"failed{cause}; see {outcome.home / 'log.txt'}; once that is mended, the same command goes on"
-    return f"{outcome.state} ({outcome.folder})"
+def _busy(entry: Entry, runner: Runner) -> BusyError:
+    return BusyError(f"the same job is running {runner}, in {entry.folder}: wait for it, or stop it")

@@ -62,12 +62,21 @@ class Log:
             self._file.close()
 
 
+def screen(file: TextIO | None = None) -> Console:
+    """A console on the screen: as wide as the terminal; in a pipe so wide that a line stays a line."""
+    file = file or sys.stdout
+    return Console(file=file, width=_width(file), highlight=False)
+
+
+def _width(file: TextIO) -> int | None:
+    return None if file.isatty() else 160
+
+
 class _Both(Console):
     """A console on the screen whose words, but not its moving bars, also go to a plain one."""
 
     def __init__(self, screen: TextIO, plain: Console) -> None:
-        # In a pipe a line is a line: the width of a terminal that is not there must not break it.
-        super().__init__(file=screen, width=None if screen.isatty() else 160, highlight=False)
+        super().__init__(file=screen, width=_width(screen), highlight=False)
         self._plain = plain
 
     def print(self, *objects: Any, **options: Any) -> None:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -25,6 +26,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ftcot.compose import HYDRA_VERSION_BASE, Composer, conf_dir, freeze
 from ftcot.errors import FtcotError, InputError, cause_of
+
+if TYPE_CHECKING:
+    from ftcot.checks import Checked
+    from ftcot.launch import Launch, Outcome
+    from ftcot.nodes import Node
 
 
 def main() -> None:
@@ -45,6 +51,10 @@ def run(arguments: Sequence[str]) -> int:
         if options.help or options.hydra_help or options.cfg or options.info or options.shell_completion:
             return _inform(options, composer, arguments)
         if options.multirun or any(word.lower() == "hydra.mode=multirun" for word in options.overrides):
+            if "hydra/sweeper=optuna" in options.overrides:
+                from ftcot.search import search
+
+                return search(composer, options.overrides)
             from ftcot.sweep import sweep
 
             return sweep(composer, options.overrides)
@@ -125,43 +135,77 @@ def _single(composer: Composer, overrides: Sequence[str]) -> int:
     explicit = None if not _says(overrides, "hydra.run.dir") else Path(str(folder)).expanduser().absolute()
     values = freeze(config)
 
-    from rich.console import Console
-
-    from ftcot import display
     from ftcot.checks import Checker, check_writable
+    from ftcot.folder import check_space
     from ftcot.jobs import FileHashes
-    from ftcot.launch import Launch, describe
-    from ftcot.log import Log
+    from ftcot.launch import Interrupted, Launch, describe
+    from ftcot.nodes import here, requeue
 
     hashes = FileHashes(Path(values["paths"]["cache"]) / "hashes.json")
     checked = Checker(hashes).check(values)
     check_writable("hydra.run.dir", explicit or Path("outputs").absolute())
+    node = here(values["trainer"])
     launch = Launch(values, checked.hash, explicit)
-    launch.refuse()
+    if node.first:
+        launch.refuse()
+    if (decision := launch.peek()).action != "reused":
+        check_space(decision.home, values)
     hashes.save()
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    try:
+        if node.first:
+            outcome = _claimed(launch, checked, node, f"python -m ftcot.run {' '.join(overrides)}")
+        else:
+            print(f"{node}: takes part once the first one runs this job", flush=True)
+            outcome = launch.follow(node)
+    except Interrupted as interrupted:
+        print(describe(interrupted.outcome), file=sys.stderr, flush=True)
+        if (queued := requeue(interrupted.number)) is not None:
+            print(queued, file=sys.stderr)
+        raise
+    _show(outcome, checked)
+    return 0 if outcome.ok else 1
+
+
+def _claimed(launch: Launch, checked: Checked, node: Node, command: str) -> Outcome:
+    """Run the job, unless it is done; the plan stands on the screen and in its log before the worker starts."""
+    from ftcot import display
+    from ftcot.log import Log
+
     with launch.claim() as decision:
         if decision.action != "reused":
-            with Log(decision.home / "log.txt", f"python -m ftcot.run {' '.join(overrides)}") as log:
+            with Log(decision.home / "log.txt", command) as log:
                 display.plan(log.console, checked.job, checked.splits, decision.home)
                 if decision.action == "continued":
-                    log.console.print(f"goes on where it stopped: {decision.home}", soft_wrap=True, highlight=False)
+                    log.console.print(f"goes on where it stopped: {decision.home}", soft_wrap=True)
+                if node.count > 1:
+                    log.console.print(f"{node}: waits for the others, which need the same command", soft_wrap=True)
         sys.stdout.flush()
-        try:
-            outcome = launch.run(decision)
-        except BaseException as error:
-            if (ended := getattr(error, "outcome", None)) is not None:
-                print(describe(ended), file=sys.stderr)
-            raise
+        return launch.run(decision)
+
+
+def _show(outcome: Outcome, checked: Checked) -> None:
+    """What the worker has not said: where else the result is, that it was there before, or why there is none."""
+    from ftcot import display
+    from ftcot.folder import read_status
+    from ftcot.launch import describe
+    from ftcot.log import screen
+
+    console = screen()
     if outcome.action == "reused":
         if (outcome.folder / "score.json").exists():
-            display.result(console, outcome.folder, values, len(checked.splits.train))
-        console.print(f"reused from {outcome.home} (reuse=false runs it anew)", soft_wrap=True, highlight=False)
+            display.result(console, outcome.folder, checked.config, len(checked.splits.train))
+        console.print(f"reused from {outcome.home} (reuse=false runs it anew)", soft_wrap=True)
+        wanted = checked.config["keep"]
+        kept = read_status(outcome.home).get("kept", wanted)
+        if wanted not in ("none", kept):
+            what = "were not kept" if kept == "none" else f"are those of keep={kept}"
+            console.print(f"its weights {what}: reuse=false makes those of keep={wanted}")
+        if "WANDB_SWEEP_ID" in os.environ:  # its agent waits for a run with this result
+            subprocess.run([sys.executable, "-m", "ftcot.mirror", str(outcome.folder)], check=False)
     elif outcome.folder != outcome.home:
-        console.print(f"also in {outcome.folder}", soft_wrap=True, highlight=False)
+        console.print(f"also in {outcome.folder}", soft_wrap=True)
     if not outcome.ok:
         print(describe(outcome), file=sys.stderr)
-    return 0 if outcome.ok else 1
 
 
 def _says(overrides: Sequence[str], key: str) -> bool:

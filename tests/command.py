@@ -54,12 +54,12 @@ class Command:
             check=False,
         )
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
         """Start the command in a process group of its own."""
         return subprocess.Popen(
             [sys.executable, "-m", "ftcot.run", *words],
             cwd=self.cwd,
-            env=self.environment,
+            env=self.environment | more,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

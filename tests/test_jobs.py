@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from ftcot.checks import Checker
 from ftcot.compose import Composer, conf_dir, freeze
 from ftcot.errors import InputError
-from ftcot.jobs import FileHashes, JobIndex, Lease, is_alive, job_hash
+from ftcot.jobs import FileHashes, JobIndex, Lease, job_hash
+from ftcot.procfs import is_alive
 from ftcot.records import to_line, write_atomic, write_json
 from tests.conftest import ROOT
 
@@ -245,6 +247,30 @@ def test_on_another_machine_the_heartbeat_counts(
     entry = index.read("h")
     assert entry is not None
     assert (entry.runner() is not None) is holds
+
+
+@pytest.mark.parametrize(
+    ("state", "beat_age", "holds"),
+    [("stopped", 3, False), ("failed", 3, False), ("running", 3, True), ("stopped", 50, True), ("frozen", 3, True)],
+)
+def test_on_another_machine_a_worker_that_has_ended_holds_nothing(
+    tmp_path: Path, state: str, beat_age: float, holds: bool
+) -> None:
+    # The lease was taken 5 seconds ago; a status from before it is an earlier attempt's.
+    write_json(tmp_path / "run" / "status.json", {"state": state, "heartbeat": time.time() - beat_age})
+    JobIndex(tmp_path).write("h", tmp_path / "run", "running", lease_elsewhere(age=5))
+    entry = JobIndex(tmp_path).read("h")
+    assert entry is not None
+    assert (entry.runner() is not None) is holds
+
+
+def test_a_machine_that_was_started_anew_holds_nothing(tmp_path: Path) -> None:
+    lease = replace(Lease.mine(), boot="the one before")
+    write_json(tmp_path / "run" / "status.json", {"state": "running", "heartbeat": time.time(), "boot": lease.boot})
+    JobIndex(tmp_path).write("h", tmp_path / "run", "running", lease)
+    entry = JobIndex(tmp_path).read("h")
+    assert entry is not None
+    assert entry.runner() is None
 
 
 @pytest.mark.parametrize("damaged", ["", "[]", "{", "{}", '{"hash": "h", "folder": "f", "state": "s", "lease": {}}'])

@@ -6,10 +6,15 @@ import json
 import os
 import shutil
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ftcot.jobs import Lease
+from ftcot.launch import BusyError, Launch
 from tests.command import ENDLESS, SMALL, Command, is_gone, read, wait_for
 
 
@@ -118,7 +123,9 @@ def test_a_running_job_is_not_started_again(ftcot: Command) -> None:
     process.communicate(timeout=60)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGUSR2, 140)]
+)
 def test_a_stopped_launcher_stops_its_worker_and_says_how_to_go_on(
     ftcot: Command, number: signal.Signals, code: int
 ) -> None:
@@ -140,6 +147,78 @@ def test_ctrl_c_in_a_terminal_reaches_both_and_is_heeded_once(ftcot: Command) ->
     assert process.returncode == 130
     assert is_gone(worker)
     assert read(folder / "status.json")["state"] == "stopped"
+
+
+def test_a_worker_that_is_asked_to_stop_behind_the_launchers_back_counts_as_stopped(ftcot: Command) -> None:
+    process = ftcot.start(*ENDLESS)
+    folder, worker = ftcot.until_running(process)
+    os.kill(worker, signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (143, f"stopped; the same command goes on from there ({folder})\n")
+
+
+def test_slurms_warning_queues_the_job_again_once_it_is_saved(ftcot: Command) -> None:
+    scontrol = ftcot.cwd / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\ncp {ftcot.cwd}/outputs/*/*/status.json asked.json; echo "$@" > asked\n')
+    scontrol.chmod(0o755)
+    path = f"{ftcot.cwd}:{os.environ['PATH']}"
+    process = ftcot.start(*ENDLESS, PATH=path, SLURM_JOB_ID="77")
+    folder, _ = ftcot.until_running(process)
+    os.kill(process.pid, signal.SIGUSR1)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 138
+    assert error.endswith("SLURM job 77 is queued again and will go on\n")
+    assert (ftcot.cwd / "asked").read_text() == "requeue 77\n"
+    assert read(ftcot.cwd / "asked.json")["state"] == "stopped"
+    assert ftcot.entries()[0]["lease"] is None
+    # What it starts goes on; scancel, which sends SIGTERM, is no reason to queue it again.
+    (ftcot.cwd / "asked").unlink()
+    again = ftcot.start(*ENDLESS, PATH=path, SLURM_JOB_ID="77")
+    assert ftcot.until_running(again)[0] == folder
+    os.kill(again.pid, signal.SIGTERM)
+    again.communicate(timeout=60)
+    assert not (ftcot.cwd / "asked").exists()
+
+
+def test_a_job_that_takes_too_long_fails_and_goes_on_with_more_time(ftcot: Command) -> None:
+    done = ftcot(*ENDLESS, "timeout=4s")
+    assert done.returncode == 1
+    cause = "ran longer than timeout=4s; the same command goes on from its last checkpoint"
+    [entry] = ftcot.entries()
+    folder = Path(entry["folder"])
+    assert done.stderr.endswith(f"failed: {cause}; see {folder / 'log.txt'}\n")
+    status = read(folder / "status.json")
+    assert (entry["state"], status["state"], status["cause"]) == ("failed", "failed", cause)
+    again = ftcot.start(*ENDLESS, "timeout=1d")
+    assert ftcot.until_running(again)[0] == folder
+    os.kill(again.pid, signal.SIGINT)
+    again.communicate(timeout=60)
+
+
+def test_a_second_signal_ends_a_worker_that_does_not_heed_the_first(ftcot: Command) -> None:
+    process = ftcot.start(*ENDLESS)
+    folder, worker = ftcot.until_running(process)
+    os.kill(worker, signal.SIGSTOP)  # as if deep in a library
+    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error == f"stopped; the same command goes on from there ({folder})\n"
+    assert is_gone(worker)
+    assert read(folder / "status.json")["state"] == "stopped"
+
+
+def test_who_was_thought_dead_does_not_take_the_lease_back(compose: Callable[..., dict[str, Any]]) -> None:
+    config = compose(*SMALL)
+    launch = Launch(config, "5f0c", Path(config["paths"]["cache"]).parent / "run")
+    other = Lease(pid=1, boot="another", host="another", started="1", time=time.time())
+    with launch.claim() as decision:
+        launch.index.write("5f0c", decision.home, "running", other)
+    entry = launch.index.read("5f0c")
+    assert entry is not None
+    assert entry.lease == other
+    with pytest.raises(BusyError, match=r"the same job is running since .* on another"), launch.claim():
+        pass
 
 
 def test_a_killed_launcher_takes_its_worker_along_and_the_job_goes_on(ftcot: Command) -> None:

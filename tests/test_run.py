@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -200,6 +201,35 @@ def test_one_job_from_command_to_folder(ftcot: Command) -> None:
     # What was on the screen is in the log, the plan included.
     log = (folder / "log.txt").read_text()
     assert all(line in log for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("kept", "words", "notice"),
+    [
+        ("none", (), "its weights were not kept: reuse=false makes those of keep=last\n"),
+        ("best", (), "its weights are those of keep=best: reuse=false makes those of keep=last\n"),
+        ("last", (), ""),
+        ("last", ("keep=none",), ""),
+    ],
+)
+def test_a_reused_job_says_which_weights_it_has_not(
+    ftcot: Command, kept: str, words: tuple[str, ...], notice: str
+) -> None:
+    assert ftcot(*SMALL, "until=teach", "hydra.run.dir=one").returncode == 0
+    status = ftcot.cwd / "one" / "status.json"
+    status.write_text(json.dumps(read(status) | {"kept": kept}))
+    done = ftcot(*SMALL, "until=teach", *words)
+    assert done.stdout.endswith(f"reused from {ftcot.cwd / 'one'} (reuse=false runs it anew)\n{notice}")
+
+
+def test_a_sweep_agent_of_wandb_gets_its_run_of_a_reused_job_too(ftcot: Command) -> None:
+    words = ("until=teach", *SMALL[1:], "logger=wandb")
+    agent = {"WANDB_SWEEP_ID": "s1", "WANDB_RUN_ID": "r1"}
+    assert ftcot(*words, "hydra.run.dir=one").returncode == 0
+    done = ftcot(*words, "hydra.run.dir=two", **agent)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "two: offline" in done.stdout
+    assert list(ftcot.cwd.rglob("run-r1.wandb"))
 
 
 @pytest.mark.slow
