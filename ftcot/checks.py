@@ -16,15 +16,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ftcot.devices import uses_gpus, visible_gpus
 from ftcot.errors import InputError
-from ftcot.job import Job, build
+from ftcot.job import PARTS, Job, build
 from ftcot.jobs import FileHashes, job_hash
 from ftcot.logger import build as build_logger
 from ftcot.logger import secrets
+from ftcot.nodes import here
+from ftcot.settings import check_settings
 from ftcot.task import Splits
-from ftcot.training.trainer import check_trainer
+from ftcot.training.trainer import check_sharing
 
 T = TypeVar("T")
+
+NEEDED = (*PARTS, "seed", "until", "trainer", "logger", "paths", "keep", "timeout", "on_error", "devices")
+"""What every job needs to have at the top of its config; `~keep` would delete it."""
 
 GPU_SIGNS = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/kfd", "/dev/dxg")
 """What a Linux machine with a usable GPU has at least one of: NVIDIA, NVIDIA in a container, AMD, WSL."""
@@ -45,7 +51,10 @@ class Checker:
     """Checks jobs; what several jobs of a sweep share (a task's samples, a recording) is read once."""
 
     hashes: FileHashes
+    local: bool = True
+    """The jobs run on this machine; False: what it has says nothing about theirs."""
     _memory: dict[str, Any] = field(default_factory=dict)
+    _parts: dict[str, Any] = field(default_factory=dict)
 
     def check(self, config: Mapping[str, Any]) -> Checked:
         """The job of a resolved config.
@@ -53,16 +62,25 @@ class Checker:
         Raises:
             InputError: something is wrong with it.
         """
+        for key in NEEDED:
+            if key not in config:
+                raise InputError(f"{key}: no job can do without it")
         refuse_secrets(config)
-        job = build(config)
-        check_writable("paths.cache", Path(config["paths"]["cache"]))
-        check_trainer(job.trainer)
-        check_devices(job.trainer)
+        job = build(config, self._parts)
+        check_settings(config)
+        self._once("cache", config, ("paths",), lambda: check_writable("paths.cache", job.cache))
+        if self.local:
+            devices = ("trainer", "devices")
+            n = self._once("devices", config, devices, lambda: check_devices(job.trainer, config["devices"]))
+            if job.method.trains:
+                check_sharing(job.trainer, job.training, n)
         build_logger(job.logger)
         check_lora(job)
         # Before the task, which may be downloaded.
-        self._once("student", config, ("student",), job.student.check)
+        if "train" in job.stages:
+            self._once("student", config, ("student",), job.student.check)
         splits = self._once("task", config, ("task",), job.task.splits)
+        job.check_keep(splits)
         job.method.template_for(job.student.family)
         if job.needs_teacher:
             parts = ("teacher", "task", "diversity")
@@ -80,11 +98,12 @@ class Checker:
         # A part that is not used must not make two jobs of one: every diversity has the same vanilla fine-tuning.
         unused = set() if job.needs_teacher else {"teacher", "diversity", "curation"}
         unused |= set() if job.method.trains else {"training"}
-        files = {"task": job.task.files(), "student": job.student.files()}
+        student, commit = self._once("checkpoint", config, ("student", "until"), lambda: _checkpoint(job))
+        files = {"task": job.task.files(), "student": student}
         if job.needs_teacher:
             files["teacher"] = job.teacher.files(job.task, job.diversity)
         kept = {name: part for name, part in config.items() if name not in unused}
-        kept["commit"] = job.student.commit()
+        kept["commit"] = commit
         if job.method.name == "few_shot_cot" and (shown := job.task.demonstrations()) is not None:
             kept["demonstrations"] = shown.text
         return job_hash(kept, files, self.hashes)
@@ -95,6 +114,16 @@ class Checker:
             self._memory[key] = look()
         found: T = self._memory[key]
         return found
+
+
+def _checkpoint(job: Job) -> tuple[tuple[Path, ...], str | None]:
+    """What the student's weights are read from: files, or a commit of the hub's."""
+    try:
+        return job.student.files(), job.student.commit()
+    except InputError:
+        if "train" in job.stages:
+            raise
+        return (), None  # a job that only makes training pairs needs no student
 
 
 def refuse_secrets(config: Mapping[str, Any]) -> None:
@@ -147,12 +176,26 @@ def check_lora(job: Job) -> None:
         raise InputError("training=lora needs the package peft: pip install 'ftcot[lora]'")
 
 
-def check_devices(trainer: Mapping[str, Any]) -> None:
-    """Refuse a GPU where a Linux machine clearly has none.
+def check_devices(trainer: Mapping[str, Any], devices: Mapping[str, Any]) -> int:
+    """How many ranks a job has, on all its machines; refuses one for which this machine has not the GPUs.
 
+    Args:
+        trainer: the config's; it has passed `check_trainer`.
+        devices: the config's; they have passed `check_settings`.
     Raises:
-        InputError: it has none.
+        InputError: it has none, or too few; or nobody says which of several machines it is.
     """
-    wanted = trainer.get("accelerator")
-    if wanted in ("gpu", "cuda") and sys.platform == "linux" and not any(Path(sign).exists() for sign in GPU_SIGNS):
-        raise InputError(f"trainer.accelerator={wanted}: this machine has no GPU; use trainer=auto or trainer=cpu")
+    accelerator = str(trainer.get("accelerator", "auto"))
+    if accelerator in ("gpu", "cuda") and sys.platform == "linux" and not any(Path(s).exists() for s in GPU_SIGNS):
+        raise InputError(f"trainer.accelerator={accelerator}: this machine has no GPU; use trainer=auto or trainer=cpu")
+    node = here(trainer)
+    if uses_gpus(accelerator) and (visible := visible_gpus()):  # empty: there are some that cannot be counted
+        chosen = visible if devices["gpus"] == "auto" else tuple(str(gpu) for gpu in devices["gpus"])
+        if strangers := [gpu for gpu in chosen if gpu.isdigit() and gpu not in visible]:
+            raise InputError(f"devices.gpus={','.join(strangers)}: this machine shows GPU {', '.join(visible)}")
+        if node.ranks > len(chosen):
+            raise InputError(
+                f"trainer.devices={node.ranks}: of this machine's GPUs the job may use {', '.join(chosen)} only "
+                "(CUDA_VISIBLE_DEVICES and devices.gpus say which)"
+            )
+    return node.world

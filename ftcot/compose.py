@@ -1,10 +1,10 @@
-"""From a command line to a config: the one place that asks Hydra to compose, and that words its complaints.
+"""From a command line to a config: the one place that asks Hydra to compose.
 
     ["task=multiarith", "diversity=8"]   ──>   {"task": {"_target_": ...}, "diversity": {"degree": 8, ...}, ...}
 
 Three things are ours. Bare integers are quoted where they name an option (Hydra 1.3 refuses `diversity=8`). Whatever
-Hydra refuses becomes one line that says what was meant. And a config is frozen: resolved, with absolute folders, as
-plain Python values.
+Hydra refuses becomes one line that says what was meant (complaints.py). And a config is frozen: resolved, with absolute
+folders, as plain Python values.
 
 Why not `hydra.main`: it makes the output folder before the job can be checked, composes the jobs of a sweep one by one
 between runs, and ends every error with exit code 1. It still serves --help, --cfg, --info and completion (run.py).
@@ -12,13 +12,14 @@ between runs, and ends every error with exit code 1. It still serves --help, --c
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
@@ -27,11 +28,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from ftcot.choices import Choices
+from ftcot.complaints import explain, meant, no_such_option, one_line
 from ftcot.errors import InputError
 
 HYDRA_VERSION_BASE = "1.3"
@@ -68,11 +71,6 @@ def quote_integers(override: str, options: Callable[[str], Collection[str]]) -> 
     return override[: match.start("value")] + value
 
 
-def bare_integers(text: str) -> str:
-    """The text as a person would write it: `diversity=1,8` for `diversity='1','8'`."""
-    return re.sub(r"'(\d+)'", r"\1", text)
-
-
 class Composer:
     """Composes configs from one tree. One at a time may exist in a process: Hydra keeps its state in a global."""
 
@@ -94,6 +92,7 @@ class Composer:
             )
         self.name = name
         self._options: dict[str, list[str]] = {}
+        self._words: dict[str, Override] = {}
         GlobalHydra.instance().clear()
         self.hydra = Hydra.create_main_hydra2("ftcot", search_path)
 
@@ -137,10 +136,7 @@ class Composer:
             InputError: Hydra refuses an override; the line says what was probably meant.
         """
         overrides = self.quote(overrides)
-        for override in overrides:
-            key = override.partition("=")[0]
-            if key.startswith("+") and "." not in key and (name := key.lstrip("+").partition("@")[0]):
-                self._refuse_new_key(name)
+        self._refuse(overrides)
         try:
             config = self.hydra.compose_config(self.name, overrides, RunMode.RUN, from_shell=False)
         except Exception as error:  # Hydra lets AttributeError and the like escape on some overrides
@@ -149,60 +145,61 @@ class Composer:
             raise InputError(f"{self.name}.yaml is not a mapping")
         return config
 
-    def _refuse_new_key(self, name: str) -> None:
-        # `+key=` would add it silently, and nothing would ever read it.
-        keys = [str(key) for key in self.compose([])]
-        if name not in keys and not self.options(name):
-            raise InputError(f"{name}: no such key{_meant(name, keys)}")
+    def job(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """`freeze(compose(overrides))`, much faster where many are composed: what they share is composed once.
+
+        Raises:
+            InputError: as these two.
+        """
+        overrides = self.quote(overrides)
+        self._refuse(overrides)
+        try:
+            config = self._choices.config([self._parsed(word) for word in overrides])
+        except Exception:  # of whatever kind: Hydra's own way says what is wrong
+            config = None
+        return freeze(self.compose(overrides)) if config is None else plain(config)
+
+    def grids(self, figure: str) -> list[dict[str, Any]]:
+        """The grids of a figure: overrides, each with its value or a list of values.
+
+        Raises:
+            InputError: there is no such figure, or it is not a list of grids.
+        """
+        found = self._choices.read(f"figure/{figure}")
+        if found is None:
+            raise InputError(no_such_option(f"figure/{figure}", self))
+        if not isinstance(found, list) or not found or not all(isinstance(grid, dict) for grid in found):
+            raise InputError(f"figure={figure}: expected a list of grids, each a mapping of overrides to values")
+        return found
+
+    @cached_property
+    def _choices(self) -> Choices:
+        assert isinstance(self.hydra.config_loader, ConfigLoaderImpl)
+        return Choices(self.hydra.config_loader, self.name)
+
+    def _parsed(self, word: str) -> Override:
+        if word not in self._words:
+            [self._words[word]] = self.parse([word])
+        return self._words[word]
+
+    def _refuse(self, overrides: Sequence[str]) -> None:
+        """Refuse what Hydra would take and nothing would read."""
+        for override in overrides:
+            key, _, value = override.partition("=")
+            name = key.lstrip("+").partition("@")[0]
+            if name == "figure":
+                raise InputError(f"figure={value} is many jobs: python -m ftcot.run -m figure={value}")
+            if key.startswith("+") and name and "." not in key and name not in self._keys and not self.options(name):
+                raise InputError(f"{name}: no such key{meant(name, self._keys)}")
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        """At the top of a config."""
+        return [str(key) for key in self.compose([])]
 
     def explain(self, error: Exception, overrides: Sequence[str]) -> str:
         """One line for what Hydra took many for: what is wrong, and what was probably meant."""
-        return bare_integers(self._explain(error, overrides))
-
-    def _explain(self, error: Exception, overrides: Sequence[str]) -> str:
-        if isinstance(error, OverrideParseException):
-            return f"{error.override}: not a valid override ({_one_line(error)}); quote a value like 'key=\"a b\"'"
-        text = str(error)
-        if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-            group, _, option = str(error.missing_cfg_file).rpartition("/")
-            while group and not (options := self.options(group)):  # a folder that does not exist either
-                group, _, folder = group.rpartition("/")
-                option = f"{folder}/{option}"
-            if group:
-                parent = group if group.startswith("hydra/") else group.partition("/")[0]
-                option, options = (f"{group}/{option}"[len(parent) + 1 :], self.options(parent))
-                return (
-                    f"{parent}={option}: no such option{_meant(option, options) or ';'} Options: {', '.join(options)}"
-                )
-            return f"{error.missing_cfg_file}: no such config"
-        if text.startswith("Ambiguous value for argument") or "requires --multirun" in text:
-            return f"{_quoted(text)}: several values are a sweep: add -m, or write a list as key=[a,b]"
-        if (match := re.search(r"Could not override '([^']+)'", text)) or (
-            match := re.search(r"Could not delete(?: from config)?\.? '([^']+)'", text)
-        ):
-            return self._unknown_key(match[1], overrides)
-        if match := re.search(r"Override (\S+) looks like a config group override, but config group '(\S+)'", text):
-            return f"{match[1]}: no such group{_meant(match[2], self.groups())}"
-        cause = f": {_one_line(error.__cause__)}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        return f"{_one_line(error)}{cause}".lstrip(": ")
-
-    def _unknown_key(self, key: str, overrides: Sequence[str]) -> str:
-        chosen = []
-        for override in overrides:
-            name, _, option = override.partition("=")
-            if name != key and option.strip("'\"") in self.options(name.lstrip("+~")):
-                chosen.append(override)
-        known = list(_keys(self.compose(chosen)))
-        parent, _, last = key.rpartition(".")
-        siblings = [name for name in known if name.rpartition(".")[0] == parent]
-        if close := difflib.get_close_matches(key, siblings, n=1, cutoff=0.75):
-            return f"{key}: no such key; did you mean {close[0]}?"
-        if named := [name for name in known if name.rpartition(".")[2] == last]:
-            return f"{key}: no such key; did you mean {' or '.join(named[:3])}?"
-        if close := difflib.get_close_matches(key, [*known, *self.groups()], n=1):
-            return f"{key}: no such key; did you mean {close[0]}?"
-        names = ", ".join(sorted(name.rpartition(".")[2] for name in siblings)) or ", ".join(self.groups())
-        return f"{key}: no such key; {parent or 'at the top'} {'has' if parent else 'there are'} {names}"
+        return explain(error, overrides, self)
 
 
 def freeze(config: DictConfig) -> dict[str, Any]:
@@ -213,21 +210,29 @@ def freeze(config: DictConfig) -> dict[str, Any]:
     """
     HydraConfig.instance().set_config(config)
     try:
+        return plain(config)
+    finally:
+        OmegaConf.set_readonly(config.hydra, False)  # HydraConfig set it; launchers fill it in
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """See `freeze`; for a config that asks nothing of Hydra's own node (`${hydra:job.name}`).
+
+    Raises:
+        InputError: a value is missing, or refers to something that does not exist.
+    """
+    try:
         with read_write(config), open_dict(config):
             for name in config.get("paths", {}):
                 config.paths[name] = str(Path(str(config.paths[name])).expanduser().absolute())
-        frozen = OmegaConf.to_container(
-            OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]),
-            resolve=True,
-            throw_on_missing=True,
-        )
+        if "hydra" in config:
+            config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        frozen = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         key = str(error.full_key)
         raise InputError(f"{key}: has no default; say {key}=...") from None
     except OmegaConfBaseException as error:
-        raise InputError(f"{error.full_key or 'config'}: {_one_line(error)}") from None
-    finally:
-        OmegaConf.set_readonly(config.hydra, False)  # HydraConfig set it; launchers fill it in
+        raise InputError(f"{error.full_key or 'config'}: {one_line(error)}") from None
     return {str(key): _absolute(str(key), value) for key, value in dict(frozen).items()}  # type: ignore[arg-type]
 
 
@@ -239,39 +244,3 @@ def _absolute(key: str, value: Any) -> Any:
         path = Path(value).expanduser()
         return str(path.absolute()) if path.exists() else value
     return value
-
-
-def _keys(value: Any, path: str = "") -> Iterator[str]:
-    """Dotted names of all keys a person would set."""
-    for key in value:
-        if key == "_target_" or (not path and key == "hydra"):
-            continue
-        here = f"{path}.{key}" if path else str(key)
-        yield here
-        node = value._get_node(key)
-        if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
-            yield from _keys(node, here)
-
-
-def _meant(word: str, options: Sequence[str]) -> str:
-    """`; did you mean X?`, or nothing."""
-    if word.isdigit():  # 32 is no likelier than 2 where 3 was written
-        return ""
-    by_end = {option.rpartition("/")[2]: option for option in options}
-    if close := difflib.get_close_matches(word, options, n=1):
-        return f"; did you mean {close[0]}?"
-    if close := difflib.get_close_matches(word.rpartition("/")[2], list(by_end), n=1):
-        return f"; did you mean {by_end[close[0]]}?"
-    return ""
-
-
-def _one_line(error: BaseException) -> str:
-    """The words of an error, on one line, without OmegaConf's foot notes."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    kept = [line for line in lines if line and not line.startswith(("full_key:", "object_type=", "reference_type="))]
-    return "; ".join(kept) or type(error).__name__
-
-
-def _quoted(text: str) -> str:
-    match = re.search(r"'([^']*=.*?)'(?=$|\s)", text.splitlines()[0])
-    return match[1] if match else text.splitlines()[0]

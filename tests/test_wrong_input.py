@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ftcot.checks import Checker
+from ftcot.compose import Composer, conf_dir
+from ftcot.errors import InputError
+from ftcot.jobs import FileHashes
 from ftcot.run import run
 
 Wrong = Callable[..., str]
@@ -155,8 +159,59 @@ def test_a_checkpoint_that_is_not_cached_offline(wrong: Wrong) -> None:
     assert "nobody/no-such-model" in said
 
 
-def test_several_devices_wait_for_another_release(wrong: Wrong) -> None:
-    assert "trainer.devices=2: one process per job for now" in wrong("trainer.devices=2")
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("timeout=90x", "timeout=90x: expected seconds, or a time such as 90m"),
+        ("keep=all", "keep=all: expected last, best or none"),
+        ("keep=best", "keep=best: the best epoch is chosen on the validation split, and there is none"),
+        ("on_error=halt", "on_error=halt: expected continue or stop"),
+        ("~on_error", "on_error: no job can do without it"),
+        ("devices.gpus=0", "devices.gpus=0: expected auto, or a list of GPU ids such as [0,1]"),
+        ("devices.gpus=[]", "devices.gpus=[]: expected auto"),
+        ("devices.gpus=[first]", "devices.gpus=['first']: expected auto"),
+        ("devices.gpus=[0,'0']", "a GPU is named twice; devices.jobs_per_gpu=2"),
+        ("devices.jobs_per_gpu=0", "devices.jobs_per_gpu=0: expected 1 or more"),
+        ("devices.threads=all", "devices.threads=all: expected auto, or 1 or more"),
+        ("+devices.cpus=2", "devices.cpus: no such key; devices has gpus, jobs_per_gpu, threads"),
+        ("devices=2", "devices=2: expected gpus, jobs_per_gpu, threads"),
+        ("trainer.devices=2", "trainer.devices=2: more than one device needs trainer=ddp"),
+        ("trainer=ddp trainer.accelerator=cpu trainer.devices=32", "fewer pairs in a step than the 32 devices"),
+        ("trainer=ddp trainer.num_nodes=2", "trainer.num_nodes=2: which machine is this?"),
+        ("trainer=fsdp training=lora trainer.devices=1", "LoRA needs no sharding"),
+    ],
+    ids=lambda value: value if "=" in value and ":" not in value else "",
+)
+def test_settings_that_nothing_could_heed(wrong: Wrong, words: str, line: str) -> None:
+    assert line in wrong(*words.split())
+
+
+def test_a_best_epoch_is_kept_where_validation_questions_tell_it(tmp_path: Path) -> None:
+    config = Composer(conf_dir()).job([f"paths.cache={tmp_path}", "keep=best", "task.validation_size=8"])
+    assert Checker(FileHashes(tmp_path / "hashes.json")).check(config).splits.validation
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("trainer=ddp trainer.devices=3", "trainer.devices=3: of this machine's GPUs the job may use 2, 5 only"),
+        ("trainer=ddp trainer.devices=2 devices.gpus=[5]", "the job may use 5 only"),
+        ("devices.gpus=[2,7]", "devices.gpus=7: this machine shows GPU 2, 5"),
+    ],
+)
+def test_more_gpus_than_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, line: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    config = Composer(conf_dir()).job([f"paths.cache={tmp_path}", "logger=none", *words.split()])
+    with pytest.raises(InputError, match=line):
+        Checker(FileHashes(tmp_path / "hashes.json")).check(config)
+    assert Checker(FileHashes(tmp_path / "hashes.json"), local=False).check(config).hash
+
+
+def test_two_tasks_of_slurm_on_one_machine(wrong: Wrong, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_NTASKS_PER_NODE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    said = wrong("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    assert "SLURM starts 2 tasks on a machine" in said
 
 
 def test_an_online_tracker_needs_a_login(wrong: Wrong, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
