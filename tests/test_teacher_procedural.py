@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import re
 from collections.abc import Sequence
@@ -315,6 +316,24 @@ def test_what_is_stored_is_not_written_again(store: CompletionStore) -> None:
     teacher().complete(task, train, sampled(4), store, lambda *progress: seen.append(progress))
     assert seen[3:] == [(8, 40), (40, 40)]
     assert sum(len(path.read_text().splitlines()) for path in store.root.rglob("*.jsonl")) == 40
+
+
+def _complete(root: Path, ready: Any) -> None:
+    ready.wait()
+    task = build("coin_flip", n_train=60, n_test=1)
+    teacher().complete(task, task.splits().train, sampled(8), CompletionStore(root), lambda *progress: None)
+
+
+def test_jobs_at_once_write_each_completion_once(store: CompletionStore) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready = context.Barrier(3)
+    jobs = [context.Process(target=_complete, args=(store.root, ready)) for _ in range(3)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+        assert job.exitcode == 0
+    assert sum(len(path.read_text().splitlines()) for path in store.root.rglob("*.jsonl")) == 60 * 8
 
 
 def test_questions_of_another_difficulty_are_not_mixed_up(store: CompletionStore) -> None:

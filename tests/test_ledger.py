@@ -1,0 +1,52 @@
+"""The ledger of a sweep: the last line of a job is its state, whatever happened to the writer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftcot.ledger import Ledger
+
+events = st.lists(st.fixed_dictionaries({"number": st.integers(0, 3), "state": st.text(max_size=9)}), max_size=9)
+
+
+@given(given_rows=events, at_once=st.booleans())
+def test_the_last_line_of_a_job_is_its_state(
+    given_rows: list[dict[str, Any]], at_once: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    ledger = Ledger(tmp_path_factory.mktemp("sweep"))
+    if at_once:
+        ledger.extend(given_rows)
+    for row in given_rows if not at_once else ():
+        ledger.append(row)
+    last = {row["number"]: row["state"] for row in given_rows}
+    assert {number: row["state"] for number, row in ledger.states().items()} == last
+
+
+def test_news_are_told_once_and_a_line_that_is_being_written_later(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    assert ledger.news() == []
+    ledger.append({"number": 0, "state": "running"})
+    assert [row["state"] for row in ledger.news()] == ["running"]
+    whole = json.dumps({"number": 0, "state": "complete"}) + "\n"
+    with ledger.path.open("a") as file:
+        file.write(whole[:9])
+        file.flush()
+        assert ledger.news() == []
+        file.write(whole[9:])
+    assert [row["state"] for row in ledger.news()] == ["complete"]
+    assert ledger.news() == []
+
+
+def test_a_torn_line_is_dropped_and_costs_no_other(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.append({"number": 0, "state": "complete"})
+    with ledger.path.open("a") as file:
+        file.write(json.dumps({"number": 1, "state": "complete"})[:20])
+    ledger.append({"number": 2, "state": "complete"})
+    assert sorted(ledger.states()) == [0, 2]
