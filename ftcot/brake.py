@@ -3,6 +3,8 @@
 Ctrl-C          stop: "stop"    no job starts; running ones save a checkpoint and end
 on_error=stop   stop: "hold"    no job starts; running ones go on to their end
 Ctrl-C again                    everything that this process started is killed
+
+What SLURM sends ahead of a time limit (SIGUSR1) counts as a Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,8 +20,7 @@ from types import FrameType
 from typing import Literal
 
 from ftcot.procfs import descendants
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from ftcot.stop import SIGNALS
 
 
 class Brake:

@@ -27,8 +27,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ftcot.errors import InputError
+from ftcot.folder import WEIGHTS
 from ftcot.leftovers import Leftover, find
 from ftcot.process import seconds
+from ftcot.status import Status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,6 +96,8 @@ def _free(leftover: Leftover) -> bool:
             for link in leftover.links:
                 link.unlink(missing_ok=True)
             path.rename(doomed)
+            if run and path == run.folder / WEIGHTS:
+                Status(run.folder).update(kept="none")
         shutil.rmtree(doomed) if doomed.is_dir() else doomed.unlink()
     except OSError as error:
         print(f"{path}: cannot be removed ({error.strerror})", file=sys.stderr)

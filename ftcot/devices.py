@@ -66,17 +66,15 @@ def uses_gpus(accelerator: str) -> bool:
     return accelerator in ("gpu", "cuda") or (accelerator == "auto" and bool(visible_gpus()))
 
 
-def n_ranks(trainer: Mapping[str, Any]) -> int:
-    """Ranks of a job on each machine: `trainer.devices`, with `auto` and -1 counted.
+def ranks_here(trainer: Mapping[str, Any]) -> int:
+    """Ranks of a job on each machine: `trainer.devices`, with `auto` counted.
 
     Raises:
         InputError: it is no number of devices.
     """
     devices = trainer.get("devices", 1)
-    if devices in ("auto", -1, "-1"):
+    if devices == "auto":
         return max(1, len(visible_gpus())) if uses_gpus(str(trainer.get("accelerator", "auto"))) else 1
-    if isinstance(devices, str) and not devices.isdigit():
-        devices = [word for word in devices.split(",") if word.strip()]
     count = len(devices) if isinstance(devices, Sequence) and not isinstance(devices, str) else int(devices)
     if count < 1:
         raise InputError(f"trainer.devices={devices}: expected 1 or more, a list of devices, or auto")
@@ -107,9 +105,9 @@ def slot(
     share = max(1, len(cores) // max(1, side_by_side))
     environment = {"OMP_NUM_THREADS": str(_threads(settings, share, needed))}
     with _Locks() as locks:
-        if uses_gpus(accelerator):
-            gpus = settings.get("gpus", "auto")
-            ids = visible_gpus() if gpus == "auto" else tuple(str(gpu) for gpu in gpus)
+        gpus = settings.get("gpus", "auto")
+        ids = visible_gpus() if gpus == "auto" else tuple(str(gpu) for gpu in gpus)
+        if uses_gpus(accelerator) and ids:  # none: there are some that cannot be counted (AMD, WSL), nor shared out
             if needed > len(ids):
                 raise InputError(f"trainer.devices={needed}: this machine shows {len(ids)} GPUs; see devices.gpus")
             taken = locks.take_gpus(ids, needed, int(settings.get("jobs_per_gpu", 1)), stop)

@@ -125,9 +125,12 @@ def _write(path: Path, text: str, *, durable: bool) -> None:
 
 
 def new_folder(root: str, stamp: datetime | None = None) -> Path:
-    """`ROOT/DATE/TIME-RANDOM`, absolute; not made yet."""
+    """`ROOT/DATE/TIME-RANDOM`, absolute, which nobody has; not made yet."""
     stamp = stamp or datetime.now()
-    return Path(root).absolute() / stamp.strftime("%Y-%m-%d") / f"{stamp:%H-%M-%S}-{secrets.token_hex(2)}"
+    parent = Path(root).absolute() / stamp.strftime("%Y-%m-%d")
+    while (folder := parent / f"{stamp:%H-%M-%S}-{secrets.token_hex(2)}").exists():
+        pass
+    return folder
 
 
 def move_aside(folder: Path) -> None:

@@ -22,7 +22,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, open_dict
 
 from ftcot.brake import Brake
-from ftcot.devices import Slot, n_ranks, slot
+from ftcot.devices import Slot, ranks_here, slot
 from ftcot.errors import cause_of
 from ftcot.folder import freeze, is_frozen, read_status, thaw
 from ftcot.jobs import Lease
@@ -164,7 +164,7 @@ class RunFrozen:
         with slot(
             config["devices"],
             side_by_side=self.side_by_side,
-            needed=n_ranks(trainer),
+            needed=ranks_here(trainer),
             accelerator=str(trainer.get("accelerator", "auto")),
             stop=stop,
         ) as mine:

@@ -162,8 +162,10 @@ class Lease:
 
     @property
     def from_before_the_boot(self) -> bool:
-        """Whether its machine is this one, started anew since."""
-        return self.host == socket.gethostname() and self.boot != boot_id()
+        """Whether its machine is this one, started anew since. Another container on it has the same boot."""
+        if self.host in ("", "localhost") or self.host != socket.gethostname():  # a name that any machine may have
+            return False
+        return self.boot.partition("/")[0] != boot_id().partition("/")[0]
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from ftcot.folder import (
 from ftcot.jobs import Entry, JobIndex, Lease, Runner
 from ftcot.nodes import Node, here
 from ftcot.outcome import Action, Interrupted, Outcome, RefusedError, conclude, describe, followed, reached
-from ftcot.process import GRACE, run_worker, seconds
+from ftcot.process import GRACE, describe_death, run_worker, seconds
 
 LEAVING = GRACE + 2.0
 """Seconds to wait for a worker whose launcher is gone."""
@@ -116,7 +116,7 @@ class Launch:
             for place, status in reversed(found):
                 if "reused_from" not in status and status.get("state") != "frozen":
                     return Decision("continued", place)
-        return Decision("new", self.wanted or _fresh("outputs"))
+        return Decision("new", self.wanted or new_folder("outputs"))
 
     def _usable(self, folder: Path) -> bool:
         weights = folder / WEIGHTS
@@ -196,7 +196,7 @@ class Launch:
             Interrupted: asked to stop.
         """
         if decision.action == "reused":
-            folder = self.wanted or _fresh("outputs")
+            folder = self.wanted or new_folder("outputs")
             if folder != decision.home:
                 fill(decision.home, folder)
             return Outcome("reused", reached(folder), decision.home, folder)
@@ -252,7 +252,7 @@ class Launch:
             outcome = followed(decision.home, ended, said=not quiet)
         elif ended.code == 2 and not (status := read_status(decision.home)).get("stages"):
             self._discard(decision.home)
-            raise RefusedError(str(status.get("cause")))
+            raise RefusedError(str(status.get("cause") or describe_death(ended.code, ended.words)))
         else:
             state, cause, said = conclude(decision.home, ended, said=not quiet, timeout=self.config.get("timeout"))
             folder = self.wanted or decision.home
@@ -277,12 +277,6 @@ class Launch:
             (home / name).unlink(missing_ok=True)
         with suppress(OSError):  # frozen by a sweep; a user's own folder may hold other things
             home.rmdir()
-
-
-def _fresh(root: str) -> Path:
-    while (folder := new_folder(root)).exists():
-        pass
-    return folder
 
 
 def _busy(entry: Entry, runner: Runner) -> BusyError:

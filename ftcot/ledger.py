@@ -78,7 +78,9 @@ class Ledger:
             size = os.fstat(handle).st_size
             if size and os.pread(handle, 1, size - 1) != b"\n":
                 data = b"\n" + data  # the last writer died in the middle of a line
-            os.write(handle, data)
+            view = memoryview(data)
+            while view:  # a disk that is nearly full takes a part, and says so only when asked again
+                view = view[os.write(handle, view) :]
             os.fsync(handle)
         finally:
             os.close(handle)

@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ftcot.devices import n_ranks
+from ftcot.devices import ranks_here
 from ftcot.errors import InputError
 
 NODE_RANK = "FTCOT_NODE_RANK"
@@ -61,7 +61,7 @@ def here(trainer: Mapping[str, Any]) -> Node:
     Raises:
         InputError: nobody says which of several this is, or SLURM starts more than one task on it.
     """
-    count, ranks = int(trainer.get("num_nodes", 1)), n_ranks(trainer)
+    count, ranks = int(trainer.get("num_nodes", 1)), ranks_here(trainer)
     if count < 1:
         raise InputError(f"trainer.num_nodes={count}: expected 1 or more")
     if count * ranks > 1:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ftcot.errors import FtcotError, InputError
-from ftcot.folder import read_status
+from ftcot.folder import read_status, satisfied
 from ftcot.process import GRACE, Ended, describe_death
 from ftcot.procfs import is_alive
-from ftcot.status import Status, boot_id
+from ftcot.status import STAGES, Status, boot_id
 
 Action = Literal["reused", "continued", "new", "followed"]
 """followed: another machine runs the job, and this one takes part."""
@@ -73,7 +73,7 @@ def conclude(home: Path, ended: Ended, *, said: bool, timeout: Any = None) -> tu
         _outlive(status)
         status = read_status(home)
     state, cause = str(status.get("state")), status.get("cause")
-    if ended.code == 0:
+    if ended.code == 0 or state == "complete":  # a library may crash on the way out; the result is there
         return state, None, said
     if ended.late and ended.asked is None:
         state, said = "failed", False
@@ -102,7 +102,7 @@ def followed(home: Path, ended: Ended, *, said: bool) -> Outcome:
 
 def reached(folder: Path) -> str:
     """What a run that has what was asked for is called, even if a later stage failed or was stopped."""
-    return "complete" if read_status(folder).get("state") == "complete" else "partial"
+    return "complete" if satisfied(read_status(folder), STAGES[-1]) else "partial"
 
 
 def describe(outcome: Outcome) -> str:

@@ -23,7 +23,7 @@ from ftcot import evaluate as evaluation
 from ftcot.card import model_card
 from ftcot.curation import curate as curate_completions
 from ftcot.curation import judge, vanilla
-from ftcot.job import Job
+from ftcot.job import Job, Keep
 from ftcot.prompts import DEMONSTRATION
 from ftcot.ranks import Ranks
 from ftcot.records import (
@@ -207,19 +207,31 @@ def evaluate(run: Run) -> None:
         device_seconds=run.status.get("device_seconds", 0.0),
     )
     write_json(run.folder / "score.json", score.to_json())
-    run.logger.summarize(score, [p for p in predictions if (p.epoch, p.split) == (last, "test")], run.splits.test)
     if job.method.trains:
         finish_weights(run, score)
+    run.logger.summarize(score, [p for p in predictions if (p.epoch, p.split) == (last, "test")], run.splits.test)
 
 
 def finish_weights(run: Run, score: Score) -> None:
     """Give the weights their card, or remove them where none are wanted."""
-    run.status.update(kept=run.job.keep)
     if run.job.keep == "none":
         shutil.rmtree(run.weights, ignore_errors=True)
-    elif run.weights.is_dir():
+    kept = kept_weights(run, score)
+    run.status.update(kept=kept)
+    if kept != run.job.keep:
+        run.console.print(f"keep={run.job.keep} was set too late for it: the weights are those of keep={kept}")
+    if kept != "none":
         counts, versions = run.status.get("counts", {}), run.status.get("versions", {})
-        write_atomic(run.weights / "README.md", model_card(run.job.config, score, counts, versions))
+        config = {**run.job.config, "keep": kept}
+        write_atomic(run.weights / "README.md", model_card(config, score, counts, versions))
+
+
+def kept_weights(run: Run, score: Score) -> Keep:
+    """Which weights there are. Not those that the job is to keep, where an earlier attempt was to keep others."""
+    if not run.weights.is_dir():
+        return "none"
+    best = score.best_on_validation
+    return "best" if run.job.keep == "best" and best and run.status.get("weights_of") == best["epoch"] else "last"
 
 
 STAGES: Mapping[Stage, Callable[[Run], None]] = {

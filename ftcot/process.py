@@ -39,6 +39,10 @@ RANK_VARIABLES = frozenset(
 """Left by an earlier fit or by a torchrun around us, they would make a job wait for ranks that nobody starts. So would
 TORCHELASTIC_*."""
 
+OTHERS = (*RANK_VARIABLES, "WANDB_SERVICE")
+"""Of the environment, what is not for a worker. A W&B service that a process before us started would end with it, and
+take our run along."""
+
 PEER_GONE = "another rank of the job is gone"
 """All that a rank knows whose neighbour has ended; the agent looks for the cause elsewhere."""
 
@@ -133,9 +137,7 @@ def run_worker(
 
 def _start(command: Sequence[str], slot: Slot, errors: IO[bytes] | None) -> subprocess.Popen[bytes]:
     environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in RANK_VARIABLES and not name.startswith("TORCHELASTIC_")
+        name: value for name, value in os.environ.items() if name not in OTHERS and not name.startswith("TORCHELASTIC_")
     }
     environment |= {**slot.environment, LAUNCHER_PID: str(os.getpid())}
     # A signal that comes before the worker has its handlers waits for them (`end_with_launcher` lets it through).

@@ -18,9 +18,11 @@ def is_alive(pid: int, started: str | None) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody else's, but there
+        return True  # somebody else's, but there
+    if not Path("/proc/self/stat").exists():
+        return True
     now = start_of(pid)
-    return now != "" and started in (None, "", now) if Path("/proc/self/stat").exists() else True
+    return now != "" and started in (None, "", now)
 
 
 def start_of(pid: int) -> str:

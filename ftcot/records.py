@@ -16,6 +16,7 @@ Records are frozen; a stage makes new ones. A line that does not fit is refused 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gzip
 import json
 import os
@@ -30,6 +31,9 @@ from ftcot.errors import InputError
 
 SCHEMA = 1
 """Version of the records on disk. A reader refuses a newer one."""
+
+STALE = 5
+"""How often a file is opened again that was replaced meanwhile, as a file system over a network tells its readers."""
 
 Split = Literal["train", "validation", "test"]
 
@@ -315,9 +319,19 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def _bytes(path: Path) -> bytes:
+    for _ in range(STALE):
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+    return path.read_bytes()
+
+
 def _text(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        data = _bytes(path)
         if path.suffix == ".gz":
             data = gzip.decompress(data)
         return data.decode("utf-8-sig")  # Windows writes a byte order mark

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ftcot.brake import Brake, Request, heeding, kill_all
 from ftcot.errors import JobError, cause_of
@@ -136,7 +137,7 @@ class Rounds:
     def _round(self, jobs: Sequence[Member]) -> None:
         """Have the launcher run these jobs."""
         problem: list[str] = []
-        before, submitted = self._count(jobs), self.launcher.submitted(self.folder)
+        before, submitted = self._rows(jobs), self.launcher.submitted(self.folder)
         self._is_queued = True
 
         def work() -> None:
@@ -157,13 +158,18 @@ class Rounds:
                 kill_all()  # what was being started meanwhile
                 break
         self._look(closer=True)
-        if problem and not self.brake.holds():
-            if self._count(jobs) == before:
-                raise JobError(f"hydra/launcher={self.launcher.name}: {problem[0]}")
+        if self.brake.holds():
+            return
+        if all(row is now_known for row, now_known in zip(before, self._rows(jobs), strict=True)):
+            # Another round would go the same way, for ever.
+            reason = problem[0] if problem else "it is done, but no job has begun"
+            raise JobError(f"hydra/launcher={self.launcher.name}: {reason}")
+        if problem:
             self.board.warn(f"hydra/launcher={self.launcher.name}: {problem[0]}; going on with what is left")
 
-    def _count(self, jobs: Sequence[Member]) -> list[tuple[str, int]]:
-        return [(self._state(job), self._lost[job.number]) for job in jobs]
+    def _rows(self, jobs: Sequence[Member]) -> list[dict[str, Any]]:
+        """The last line of each job: another object once there is a newer one."""
+        return [self.board.states[job.number] for job in jobs]
 
     def _is_idle(self, jobs: Sequence[Member], submitted_before: set[str]) -> bool:
         """Whether nothing is left to be done, or nothing more begins."""

@@ -130,6 +130,10 @@ def _sweep(master: DictConfig, trials: Trials, words: list[str]) -> None:
         sweeper.sweep(words)
     except HaltError:
         pass
+    except RuntimeError as error:
+        # So ends a grid whose last cell failed: Optuna stops a study that the plugin does not run by Optuna's loop.
+        if "Study.stop" not in str(error):
+            raise
     except ValueError:
         if trials.study.best is not None:  # else: every trial failed, and it wants to show the best one
             raise
@@ -169,6 +173,7 @@ class Trials:
         self.checker = Checker(FileHashes(Path(self.settings.cache) / "hashes.json"), self.launcher.is_local)
         self.fixed = {word.get_key_element() for word in self.own if not word.is_sweep_override()}
         self.board = Board(screen(), self.folder.path, [])
+        self.first = max(self.folder.ledger.states(), default=-1) + 1  # a named folder may hold earlier trials
         self.rounds = Rounds(
             self.folder.path, self.launcher, self.board, Path(self.settings.cache), self.settings.on_error == "stop"
         )
@@ -185,7 +190,7 @@ class Trials:
             InputError: a trial is refused.
             HaltError: asked to stop, or on_error=stop and one has failed.
         """
-        jobs = [self._plan(initial_job_idx + number, words) for number, words in enumerate(job_overrides)]
+        jobs = [self._plan(self.first + initial_job_idx + number, words) for number, words in enumerate(job_overrides)]
         if not self.board.jobs:
             self.announce()
         self.checker.hashes.save()

@@ -120,6 +120,11 @@ class Status:
 
 
 def boot_id() -> str:
-    """Something that changes when this machine starts anew; empty where the system does not tell."""
+    """Where a process number means what it means here: `BOOT/NAMESPACE`; empty where the system does not tell.
+
+    The first part changes when this machine starts anew, the second tells containers on it apart.
+    """
     path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else ""
+    if not path.exists():
+        return ""
+    return f"{path.read_text().strip()}/{Path('/proc/self/ns/pid').stat().st_ino}"

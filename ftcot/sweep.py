@@ -12,24 +12,25 @@ happens to it, what is missing can be run from the folder alone (resume.py).
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ftcot.brake import Brake
-from ftcot.checks import Checked, Checker, check_writable
+from ftcot.checks import Checker, check_writable, refuse_secrets
 from ftcot.compose import Composer
 from ftcot.display import place
-from ftcot.grid import Planned, expand, plan
+from ftcot.folder import new_folder
+from ftcot.grid import expand, plan
 from ftcot.jobs import FileHashes
 from ftcot.launchers import Launcher, refuse_missing
 from ftcot.ledger import DONE, Member
+from ftcot.nodes import requeue
 from ftcot.rounds import Rounds
-from ftcot.sweep_folder import Settings, SweepFolder, fresh
+from ftcot.running import progress_bar
+from ftcot.sweep_folder import Settings, SweepFolder
 from ftcot.table import Board
 
 
@@ -45,7 +46,8 @@ def sweep(composer: Composer, overrides: Sequence[str]) -> int:
     console = screen()
     settings = settings_of(master, launcher, overrides)
     hashes = FileHashes(Path(settings.cache) / "hashes.json")
-    jobs = _plan(console, composer, grid, Checker(hashes, launcher.is_local))
+    with progress_bar(console, "checking jobs") as report:
+        jobs = plan(composer, grid, Checker(hashes, launcher.is_local), report)
     launcher.check([job.checked.config for job in jobs])
     folder = folder_of(master, overrides)
     folder.refuse(jobs)
@@ -93,6 +95,8 @@ def verdict(board: Board, signal: int | None) -> int:
     again = f"the same command runs what is missing, and so does python -m ftcot.resume {place(folder)}"
     if signal is not None:
         print(f"stopped, {len(left)} of {len(states)} jobs are not done; {again}", file=sys.stderr)
+        if (queued := requeue(signal)) is not None:
+            print(queued, file=sys.stderr)
         return 128 + signal
     if not left:
         return 0
@@ -117,31 +121,17 @@ def folder_of(master: DictConfig, overrides: Sequence[str]) -> SweepFolder:
     """
     said = any(word.lstrip("+").startswith("hydra.sweep.dir=") for word in overrides)
     named = Path(str(OmegaConf.select(master, "hydra.sweep.dir", throw_on_missing=False))).expanduser().absolute()
-    folder = SweepFolder(named) if said else fresh()
+    folder = SweepFolder(named if said else new_folder("multirun"))
     check_writable("hydra.sweep.dir", folder.path)
     return folder
 
 
 def settings_of(master: DictConfig, launcher: Launcher, overrides: Sequence[str]) -> Settings:
-    """What is to be kept of the command."""
+    """What is to be kept of the command.
+
+    Raises:
+        InputError: it holds a secret; those of the jobs are refused with the jobs.
+    """
+    refuse_secrets({key: value for key, _, value in (word.partition("=") for word in overrides)})
     cache = Path(str(master.paths.cache)).expanduser().absolute()
     return Settings(tuple(overrides), str(Path.cwd()), launcher.words, str(master.on_error), str(cache))
-
-
-class _Counted(Checker):
-    """A checker that moves a bar on."""
-
-    def __init__(self, checker: Checker, bar: Progress, total: int) -> None:
-        super().__init__(checker.hashes, checker.local)
-        self._bar, self._task = bar, bar.add_task("", total=total)
-
-    def check(self, config: Mapping[str, Any]) -> Checked:
-        checked = super().check(config)
-        self._bar.advance(self._task)
-        return checked
-
-
-def _plan(console: Console, composer: Composer, grid: Sequence[Sequence[str]], checker: Checker) -> list[Planned]:
-    columns = (TextColumn("checking jobs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        return plan(composer, grid, _Counted(checker, bar, len(grid)))

@@ -20,7 +20,7 @@ import yaml
 
 import ftcot
 from ftcot.errors import InputError
-from ftcot.folder import freeze, is_frozen, move_aside, new_folder
+from ftcot.folder import freeze, is_frozen, move_aside
 from ftcot.grid import Planned
 from ftcot.handoff import ended
 from ftcot.launch import Launch
@@ -173,13 +173,6 @@ class SweepFolder:
             raise InputError(f"{self.path}: this sweep is running now; wait for it, or stop it") from None
         except OSError:
             pass  # a file system without locks; the lease of each job still holds
-
-
-def fresh() -> SweepFolder:
-    """`multirun/DATE/TIME-RANDOM`, which nobody has."""
-    while (path := new_folder("multirun")).exists():
-        pass
-    return SweepFolder(path)
 
 
 def _sync(folder: Path) -> None:

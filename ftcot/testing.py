@@ -28,6 +28,7 @@ def test_and_keep(run: Run, student: Student, epoch: int) -> Mapping[str, float]
     if run.ranks.first and is_kept(run, epoch):
         with merged(student):
             student.save(run.weights)
+        run.status.update(weights_of=epoch)
     return metrics
 
 

@@ -88,6 +88,8 @@ class _Agent:
         """The signal that asked to stop."""
         self.gave_up: str | None = None
         """Why the ranks were ended although nobody asked: another machine is gone."""
+        self.over = False
+        """The ranks have ended."""
 
     def listen(self) -> None:
         """Heed the signals, and end with the launcher."""
@@ -103,6 +105,7 @@ class _Agent:
             failures: Sequence[_Failure] = ()
             try:
                 failures = self._run_ranks(folder, meeting, Path(logs))
+                self.over = True
                 ended = self._conclude(folder, meeting, failures)
             except Exception as error:  # torchrun's own, where a machine goes away before all is set up
                 ended = Ending(1, meeting.cause(5.0) or cause_of(error))
@@ -179,6 +182,8 @@ class _Agent:
         if self.asked is not None:
             return
         self.asked = number
+        if self.over:  # they have ended; what is left is to say how
+            return
         ranks = children(os.getpid())
         if not ranks:
             raise Stop(number)

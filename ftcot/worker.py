@@ -77,6 +77,7 @@ def _lead(folder: Path, config: Mapping[str, Any], status: Status, log: Log, ran
         status.claim()
         threading.Thread(target=_beat, args=(status, ended), daemon=True).start()
         _pipeline(folder, config, status, log.console, ranks)
+        stop.ignore()  # it is done: who asks now asks too late
         ended.set()
         complete = set(STAGES) <= set(status.stages)
         status.update(state="complete" if complete else "partial", cause=None)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ftcot.devices import Slot, n_ranks, slot, visible_gpus
+from ftcot.devices import Slot, ranks_here, slot, visible_gpus
 from ftcot.errors import InputError
 from tests.command import wait_for
 from tests.conftest import ROOT
@@ -72,21 +72,19 @@ def test_the_visible_gpus_are_those_of_the_environment(
         ({"accelerator": "cpu", "devices": 2}, 2),
         ({"accelerator": "cpu", "devices": "auto"}, 1),
         ({"accelerator": "auto", "devices": "auto"}, 2),
-        ({"accelerator": "gpu", "devices": -1}, 2),
         ({"accelerator": "gpu", "devices": [0, 3, 5]}, 3),
-        ({"accelerator": "gpu", "devices": "0,1"}, 2),
         ({"accelerator": "gpu", "devices": "4"}, 4),
         ({}, 1),
     ],
     ids=str,
 )
 def test_a_job_has_a_rank_a_device(trainer: dict[str, Any], ranks: int) -> None:
-    assert n_ranks(trainer) == ranks
+    assert ranks_here(trainer) == ranks
 
 
 def test_no_device_is_no_number_of_devices() -> None:
     with pytest.raises(InputError, match=r"^trainer\.devices=0: expected 1 or more"):
-        n_ranks({"devices": 0})
+        ranks_here({"devices": 0})
 
 
 def test_two_jobs_never_share_a_gpu() -> None:

@@ -60,7 +60,7 @@ LAYERS: dict[str, set[str]] = {
     "run": {"checks", "compose", "display", "folder", "jobs", "launch", "log", "nodes", "search", "sweep"},
     "grid": {"checks", "complaints", "compose"},
     "ledger": set(),
-    "brake": {"procfs"},
+    "brake": {"procfs", "stop"},
     "preemption": set(),
     "table": {"display", "folder", "ledger", "logger"},
     "handoff": {"brake", "devices", "folder", "jobs", "launch", "ledger", "nodes", "preemption", "procfs"},
@@ -68,8 +68,8 @@ LAYERS: dict[str, set[str]] = {
     "rounds": {"brake", "folder", "handoff", "jobs", "launch", "launchers", "ledger", "table"},
     "sweep_folder": {"folder", "grid", "handoff", "launch", "ledger"},
     "sweep": {
-        *("brake", "checks", "compose", "display", "grid", "jobs", "launchers", "ledger", "rounds", "sweep_folder"),
-        "table",
+        *("brake", "checks", "compose", "display", "folder", "grid", "jobs", "launchers", "ledger", "rounds"),
+        *("nodes", "running", "sweep_folder", "table"),
     },
     "study": set(),
     "search": {
@@ -78,7 +78,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "resume": {"compose", "launchers", "sweep", "sweep_folder"},
     "leftovers": {"folder", "jobs", "ledger", "procfs", "status"},
-    "clean": {"compose", "display", "leftovers", "process"},
+    "clean": {"compose", "display", "folder", "leftovers", "process", "status"},
     "mirror": {"folder", "job", "logger", "status"},
     "wandb_sweep": {"checks", "complaints", "compose", "grid", "jobs", "logger"},
     "dashboard": {"logger"},

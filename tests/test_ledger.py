@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +51,10 @@ def test_a_torn_line_is_dropped_and_costs_no_other(tmp_path: Path) -> None:
         file.write(json.dumps({"number": 1, "state": "complete"})[:20])
     ledger.append({"number": 2, "state": "complete"})
     assert sorted(ledger.states()) == [0, 2]
+
+
+def test_a_line_that_is_written_in_parts_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: write(handle, data[:7]))
+    Ledger(tmp_path).append({"number": 0, "state": "complete"})
+    assert [row["state"] for row in Ledger(tmp_path).states().values()] == ["complete"]

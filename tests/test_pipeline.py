@@ -185,6 +185,14 @@ def test_the_weights_that_are_wanted_are_kept(
     assert ("epoch 1, the best on validation" if keep == "best" else "last epoch") in card
 
 
+def test_weights_that_an_earlier_attempt_kept_are_not_called_others(pipeline_run: Run) -> None:
+    small = [*SMALL, "task.validation_size=4"]
+    folder = pipeline_run(*small, "keep=last", "until=train")
+    pipeline_run(*small, "keep=best")  # which was the first epoch
+    assert Status(folder)["kept"] == "last"
+    assert "last epoch" in (folder / "student" / "README.md").read_text()
+
+
 def test_a_student_trained_with_lora_is_kept_plain(pipeline_run: Run, compose: Callable[..., dict[str, Any]]) -> None:
     pytest.importorskip("peft")
     small = [*SMALL, "training=lora", "training.lora.r=4", "training.epochs=2", "training.optimizer.lr=1e-2"]

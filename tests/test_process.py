@@ -81,6 +81,7 @@ def test_a_timeout_that_is_no_time_is_refused(written: object) -> None:
 
 def test_a_worker_keeps_to_its_slot(folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASTER_PORT", "29500")
+    monkeypatch.setenv("WANDB_SERVICE", "of another process")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another")
     core = min(os.sched_getaffinity(0))
     slot = Slot({"CUDA_VISIBLE_DEVICES": "3", "OMP_NUM_THREADS": "2"}, frozenset({core}))
@@ -89,7 +90,7 @@ def test_a_worker_keeps_to_its_slot(folder: Callable[[str], Path], monkeypatch: 
     seen = read(home / "ready.json")
     assert seen["cores"] == [core]
     assert (seen["environment"]["CUDA_VISIBLE_DEVICES"], seen["environment"]["OMP_NUM_THREADS"]) == ("3", "2")
-    assert not {"MASTER_PORT", "TORCHELASTIC_RUN_ID"} & seen["environment"].keys()
+    assert not {"MASTER_PORT", "TORCHELASTIC_RUN_ID", "WANDB_SERVICE"} & seen["environment"].keys()
 
 
 def test_a_quiet_worker_is_neither_seen_nor_reached_by_the_terminal(

@@ -7,6 +7,7 @@ tokens of a batch.
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from ftcot.errors import InputError
 from ftcot.prompts import Family
+from ftcot.records import sync_folder
 from ftcot.student import Encoded, Generation, Progress
 from ftcot.student.batch import IGNORED, length_mask, only_at, padded
 from ftcot.student.checkpoint import LOADED, Found
@@ -255,9 +257,13 @@ class LanguageModel:
                 (new / "README.md").write_text(card, encoding="utf-8")
             for path in new.iterdir():
                 path.chmod(0o644)
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            sync_folder(new)
             if folder.exists():
                 folder.replace(old)
             new.replace(folder)
+            sync_folder(folder.parent)  # the checkpoints go once this returns
 
     def _weights(self) -> Iterator[tuple[str, Tensor]]:
         """What is saved: as `state_dict`, but the whole of a student in parts (trainer=fsdp) that holds it just now."""
