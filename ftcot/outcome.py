@@ -78,6 +78,8 @@ def conclude(home: Path, ended: Ended, *, said: bool, timeout: Any = None) -> tu
     if ended.late and ended.asked is None:
         state, said = "failed", False
         cause = f"ran longer than timeout={timeout}; {AGAIN} from its last checkpoint"
+    elif state == "stopped" and ended.asked is not None:
+        pass  # it has said so; a second signal may have killed what was left of it
     elif ended.code < 0 or state in ("frozen", "running", "None"):  # it could not say it
         state = "failed" if ended.asked is None else "stopped"
         cause = describe_death(ended.code, ended.words)

@@ -10,11 +10,14 @@ job whose worker has ended would count as done.
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import FrameType
 
 SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
@@ -36,12 +39,26 @@ def saving_first() -> Iterator[Callable[[], bool]]:
     for number in handlers:
         signal.signal(number, asked.__setitem__)
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(asked) and (set(asked) != {signal.SIGTERM} or _is_queued_again())
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     for number, handler in handlers.items():
         if number in asked:
             handler(number, asked[number])  # submitit leaves the process here, unless it was SIGTERM
-    if signal.SIGTERM in asked and "SLURM_JOB_ID" in os.environ:
+    if signal.SIGTERM in asked and _is_queued_again():
         time.sleep(DEATH_ROW)
+
+
+@cache
+def _is_queued_again() -> bool:
+    """Whether SLURM, which has sent SIGTERM, will start this job again: not after `scancel`."""
+    if (job := os.environ.get("SLURM_JOB_ID")) is None:
+        return False
+    command = ["scontrol", "show", "job", "--oneliner", job]
+    try:
+        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout
+    except (OSError, subprocess.SubprocessError):
+        return True
+    found = re.search(r"\bRestarts=(\d+)", said)
+    return found is None or int(found[1]) > int(os.environ.get("SLURM_RESTART_COUNT", "0"))

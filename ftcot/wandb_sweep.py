@@ -87,7 +87,7 @@ def compose(overrides: Sequence[str], method: str = "grid", config_dir: Path | N
     composer = Composer(conf_dir(), extra=config_dir)
     _, jobs = expand(composer, overrides)
     hashes = FileHashes(Path(str(composer.job(jobs[0])["paths"]["cache"])) / "hashes.json")
-    planned = plan(composer, jobs, Checker(hashes))
+    planned = plan(composer, jobs, Checker(hashes, local=False))
     place = _project([composer.job(job)["logger"] for job in jobs])
     command = [*COMMAND, *([] if config_dir is None else [f"--config-dir={config_dir.absolute()}"])]
     metric = "score/validation_accuracy" if all(job.checked.splits.validation for job in planned) else "score/accuracy"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sweeps through a real SLURM: slurmctld, two slurmd ("machines" one and two) and munge, all on this machine.
 #
-#   scripts/slurm.sh                  every check
+#   scripts/slurm.sh                  every check, seven minutes on two cores
 #   scripts/slurm.sh sweep nodes      some of: sweep preempt kill cancel batch nodes
 #
 #   sweep    hydra/launcher=submitit_slurm ends with the same table as the basic launcher

@@ -126,6 +126,12 @@ def test_a_native_crash_is_told_by_its_signal_and_its_words(folder: Callable[[st
     assert "something on stderr" in (home / "log.txt").read_text()
 
 
+def test_a_worker_that_stopped_and_was_then_killed_keeps_its_word(tmp_path: Path) -> None:
+    Status(tmp_path).update(state="stopped", cause="stopped by SIGUSR2")
+    ended = Ended(-signal.SIGINT, asked=signal.SIGUSR2)
+    assert conclude(tmp_path, ended, said=True) == ("stopped", "stopped by SIGUSR2", True)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
 def test_every_stop_signal_reaches_the_worker_as_it_is(folder: Callable[[str], Path], number: signal.Signals) -> None:
     home = folder("heeds")
