@@ -27,6 +27,7 @@ class _Requests:
     listening = False
     held = False
     number: int | None = None
+    raised = False
 
 
 _requests = _Requests()
@@ -67,6 +68,7 @@ def release(*, quietly: bool = False) -> None:
     """
     _requests.held = False
     if _requests.number is not None and not quietly:
+        _requests.raised = True
         raise Stop(_requests.number)
 
 
@@ -75,8 +77,15 @@ def asked() -> int | None:
     return _requests.number
 
 
+def heeded() -> int | None:
+    """The signal for which Stop was raised, if it was. Whatever is raised later comes of it: a library that is left in
+    the middle of something may end with an error of its own."""
+    return _requests.number if _requests.raised else None
+
+
 def _heed(number: int, frame: FrameType | None) -> None:
     if _requests.number is None:
         _requests.number = number
         if not _requests.held:
+            _requests.raised = True
             raise Stop(number)

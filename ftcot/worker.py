@@ -117,6 +117,8 @@ def _end_of(error: BaseException, status: Status) -> tuple[int, str]:
     """The exit code for what ended the pipeline, and its cause in a line."""
     if isinstance(error, Stop):
         return 128 + error.number, str(error)
+    if (number := stop.heeded()) is not None:
+        return 128 + number, str(Stop(number))
     if is_peer_gone(error):
         # Ranks are asked to stop at the same time, but the first to heed it leaves the others amid a conversation.
         if (number := stop.asked()) is not None:

@@ -129,6 +129,25 @@ def test_a_worker_that_is_asked_to_stop_goes_on_in_the_middle_of_an_epoch(tmp_pa
         assert (folder / name).read_bytes() == (whole / name).read_bytes()
 
 
+def test_a_library_that_breaks_when_it_is_left_does_not_make_a_failure_of_a_stop() -> None:
+    code = """
+import os, signal
+from pathlib import Path
+from ftcot import stop, worker
+from ftcot.status import Status
+stop.listen()
+try:
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        {}["half made"]
+except BaseException as error:
+    print(type(error).__name__, worker._end_of(error, Status(Path())))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "KeyError (143, 'stopped by SIGTERM')\n"
+
+
 def test_a_rank_above_the_first_leaves_its_cause_for_the_agent(ftcot: Command) -> None:
     ftcot(*SMALL, "until=teach", "hydra.run.dir=one")
     folder = ftcot.cwd / "one"
