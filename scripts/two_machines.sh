@@ -3,13 +3,19 @@
 # Both are given the same command. In training, all processes of the second machine are killed; then, in a second
 # attempt, the cable is cut; the third attempt finishes. Every attempt goes on from the checkpoint of the one before.
 #
-#   sudo scripts/two_machines.sh [FOLDER]        needs root, iproute2, and ftcot's python as $PYTHON or `python`
+#   scripts/two_machines.sh [FOLDER]     needs root, iproute2, and ftcot's python as $PYTHON or `python3`
+#
+# Without a FOLDER everything lies in a temporary one, which goes at the end.
 
 set -euo pipefail
 
-python=${PYTHON:-python}
+python=${PYTHON:-python3}
 repository=$(cd "$(dirname "$0")/.." && pwd)
-folder=$(mkdir -p "${1:-two-machines}" && cd "${1:-two-machines}" && pwd)
+if [ $# -gt 0 ]; then
+  folder=$(mkdir -p "$1" && cd "$1" && pwd)
+else
+  folder=$(mktemp -d) && temporary=$folder
+fi
 run=$folder/run
 export PYTHONPATH=$repository${PYTHONPATH:+:$PYTHONPATH} OMP_NUM_THREADS=1
 
@@ -28,6 +34,7 @@ clean() {
     ip netns pids "$machine" 2>/dev/null | xargs -r kill -9 || true
     ip netns delete "$machine" 2>/dev/null || true
   done
+  [ -z "${temporary-}" ] || rm -rf "$temporary"
 }
 trap clean EXIT
 
