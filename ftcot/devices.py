@@ -61,6 +61,11 @@ def _n_gpus() -> int:
     return 0
 
 
+def own_cores() -> list[int]:
+    """Numbers of the cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
 def uses_gpus(accelerator: str) -> bool:
     """Whether a job with this `trainer.accelerator` runs on GPUs here."""
     return accelerator in ("gpu", "cuda") or (accelerator == "auto" and bool(visible_gpus()))
@@ -101,7 +106,7 @@ def slot(
     Raises:
         InputError: there are not as many GPUs.
     """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    cores = own_cores()
     share = max(1, len(cores) // max(1, side_by_side))
     environment = {"OMP_NUM_THREADS": str(_threads(settings, share, needed))}
     with _Locks() as locks:

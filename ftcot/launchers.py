@@ -25,7 +25,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 import ftcot
-from ftcot.devices import visible_gpus
+from ftcot.devices import own_cores, visible_gpus
 from ftcot.errors import InputError
 from ftcot.handoff import FrozenJobs, RunFrozen
 from ftcot.jobs import Lease
@@ -153,7 +153,7 @@ class Launcher:
 
     def side_by_side(self, n_jobs: int) -> int | None:
         """How many of these jobs share a machine; None where SLURM gives each its part."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = len(own_cores())
         if self.kind == "submitit_slurm":
             return None
         if self.kind == "joblib":

@@ -25,6 +25,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from ftcot.devices import own_cores
 from ftcot.errors import FtcotError, InputError, JobError, cause_of
 from ftcot.folder import read_status, thaw
 from ftcot.nodes import Node, address, here, interface, route_to
@@ -228,8 +229,7 @@ def _prepare_environment(node: Node, meeting_at: str) -> None:
     for variable in RANK_VARIABLES & os.environ.keys():
         del os.environ[variable]
     os.environ[LAUNCHER_PID] = str(os.getpid())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // node.ranks)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(own_cores()) // node.ranks)))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it warns of every address that has no name
     # Gloo would listen where the host's name points to, which need not be where the others are.
     if (name := interface(route_to(meeting_at))) is not None:

@@ -54,6 +54,17 @@ def _no_hydra_left_over() -> Iterator[None]:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For so small a model, threads that wait for each other cost far more than they save."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def compose(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Composes the resolved config of a job from overrides, as the launcher does, with a cache of its own."""
     from ftcot.compose import Composer, conf_dir, freeze

@@ -55,7 +55,7 @@ LAYERS: dict[str, set[str]] = {
     "nodes": {"devices"},
     "rendezvous": {"nodes"},
     "outcome": {"folder", "process", "procfs", "status"},
-    "torchrun": {"folder", "nodes", "process", "procfs", "rendezvous", "status", "stop"},
+    "torchrun": {"devices", "folder", "nodes", "process", "procfs", "rendezvous", "status", "stop"},
     "launch": {"devices", "folder", "jobs", "nodes", "outcome", "process", "rendezvous"},
     "run": {"checks", "compose", "display", "folder", "jobs", "launch", "log", "nodes", "search", "sweep"},
     "grid": {"checks", "complaints", "compose"},

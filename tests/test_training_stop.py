@@ -24,12 +24,7 @@ from tests.training_job import CPU, accuracy, build, settings, train
 EVERY_STEP = CPU | {"log_every_n_steps": 1}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)
