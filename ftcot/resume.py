@@ -18,7 +18,8 @@ from pathlib import Path
 from ftcot.compose import Composer, conf_dir
 from ftcot.errors import FtcotError, InputError, cause_of
 from ftcot.launchers import Launcher, refuse_missing
-from ftcot.sweep import run_missing, screen
+from ftcot.log import screen
+from ftcot.sweep import run_missing
 from ftcot.sweep_folder import SweepFolder
 
 OWN = ("hydra/launcher=", "hydra.launcher.", "on_error=")

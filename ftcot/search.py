@@ -38,9 +38,10 @@ from ftcot.handoff import FrozenJobs
 from ftcot.jobs import FileHashes
 from ftcot.launchers import Launcher, refuse_missing
 from ftcot.ledger import DONE, Member
+from ftcot.log import screen
 from ftcot.records import read_json
 from ftcot.rounds import Rounds
-from ftcot.sweep import folder_of, screen, settings_of, show, verdict
+from ftcot.sweep import folder_of, settings_of, show, verdict
 from ftcot.sweep_folder import Settings, SweepFolder
 from ftcot.table import Board
 

@@ -27,6 +27,7 @@ from ftcot.grid import expand, plan
 from ftcot.jobs import FileHashes
 from ftcot.launchers import Launcher, refuse_missing
 from ftcot.ledger import DONE, Member
+from ftcot.log import screen
 from ftcot.nodes import requeue
 from ftcot.rounds import Rounds
 from ftcot.running import progress_bar
@@ -106,11 +107,6 @@ def verdict(board: Board, signal: int | None) -> int:
         words += f", {len(left) - failed} did not run to the end{why}"
     print(f"{words}; {again}", file=sys.stderr)
     return 1
-
-
-def screen() -> Console:
-    """Where a sweep is shown. In a pipe a line is a line, however long."""
-    return Console(width=None if sys.stdout.isatty() else 160)
 
 
 def folder_of(master: DictConfig, overrides: Sequence[str]) -> SweepFolder:

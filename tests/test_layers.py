@@ -69,14 +69,14 @@ LAYERS: dict[str, set[str]] = {
     "sweep_folder": {"folder", "grid", "handoff", "launch", "ledger"},
     "sweep": {
         *("brake", "checks", "compose", "display", "folder", "grid", "jobs", "launchers", "ledger", "rounds"),
-        *("nodes", "running", "sweep_folder", "table"),
+        *("log", "nodes", "running", "sweep_folder", "table"),
     },
     "study": set(),
     "search": {
         *("checks", "complaints", "compose", "display", "folder", "grid", "handoff", "jobs", "launchers", "ledger"),
-        *("rounds", "study", "sweep", "sweep_folder", "table"),
+        *("log", "rounds", "study", "sweep", "sweep_folder", "table"),
     },
-    "resume": {"compose", "launchers", "sweep", "sweep_folder"},
+    "resume": {"compose", "launchers", "log", "sweep", "sweep_folder"},
     "leftovers": {"folder", "jobs", "ledger", "procfs", "status"},
     "clean": {"compose", "display", "folder", "leftovers", "process", "status"},
     "mirror": {"folder", "job", "logger", "status"},
