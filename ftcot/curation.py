@@ -20,7 +20,7 @@ from ftcot.answers import AnswerKind, Candidate
 from ftcot.errors import InputError, JobError
 from ftcot.prompts import Template
 from ftcot.records import Completion, Example, Sample
-from ftcot.teacher import Diversity
+from ftcot.teacher import Diversity, Teacher
 
 Filter = Literal["answer", "none", "format", "length"]
 
@@ -36,6 +36,9 @@ class Curation:
     """Which candidate of the answer text is the teacher's answer."""
     min_words: int | None = None
     max_words: int | None = None
+    judge: Teacher | None = None
+    """Who judges with `filter=judge`; None: the teacher of the job."""
+    judge_prompt: str | None = None
 
     def __post_init__(self) -> None:
         for name in self.filters:

@@ -43,6 +43,13 @@ TRAINER_NOT_RESULTS = frozenset(
 )
 """The same under `trainer`: where it runs and what it shows. Precision stays in."""
 
+TEACHER_NOT_RESULTS = frozenset(
+    {"base_url", "key_variable", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "stage_timeout"}
+    | {"attempts", "n", "budget_usd", "budget_tokens", "prices", "tokenizer", "context", "max_requests", "max_bytes"}
+    | {"max_tokens_enqueued", "poll_seconds", "window", "batch_size", "device", "tensor_parallel_size", "chunk"}
+)
+"""The same under `teacher`: how its model is reached, and what it may cost."""
+
 HEARTBEAT_LIMIT = 120.0
 """Seconds after which a process on another machine counts as dead."""
 
@@ -110,6 +117,8 @@ def job_hash(config: Mapping[str, Any], files: Mapping[str, Sequence[Path]], has
     kept = {key: _portable(value, places, known) for key, value in config.items() if key not in NOT_RESULTS}
     if isinstance(trainer := kept.get("trainer"), dict):
         kept["trainer"] = {key: value for key, value in trainer.items() if key not in TRAINER_NOT_RESULTS}
+    if isinstance(teacher := kept.get("teacher"), dict):
+        kept["teacher"] = {key: value for key, value in teacher.items() if key not in TEACHER_NOT_RESULTS}
     value = {"config": kept, "files": contents, "result_version": ftcot.RESULT_VERSION}
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 

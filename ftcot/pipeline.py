@@ -39,6 +39,7 @@ from ftcot.records import (
 )
 from ftcot.running import Run, progress_bar
 from ftcot.status import COMPUTING, Stage, Status
+from ftcot.teacher import Session
 from ftcot.teacher.store import CompletionStore
 from ftcot.testing import test, test_and_keep
 
@@ -97,13 +98,20 @@ def teach(run: Run) -> None:
         return
     store = CompletionStore(job.cache / "completions")
     with progress_bar(run.console, f"{job.teacher.name} answers") as report:
-        completions = job.teacher.complete(job.task, splits.train, job.diversity, store, report)
+        session = Session(store, report, run.console.print, _beginning(run.folder))
+        completions = job.teacher.complete(job.task, splits.train, job.diversity, session)
     completions = judge(completions, splits.train, job.task.answer, job.curation.candidate)
     write_records(run.folder / "completions.jsonl", completions)
     accuracy = job.teacher.accuracy(job.task, splits, completions)
     tokens = sum(sum((completion.usage or {}).values()) for completion in completions)
     run.status.update(teacher_accuracy=accuracy, teacher_cost_usd=job.teacher.cost(completions))
     run.status.count({"completions": len(completions), "teacher_tokens": tokens})
+
+
+def _beginning(folder: Path) -> float:
+    """When the sweep that the folder is of, or else its run, was begun."""
+    sweep = folder.parent / "sweep.yaml"
+    return (sweep if sweep.exists() else folder / "job.yaml").stat().st_mtime
 
 
 def curate(run: Run) -> None:

@@ -119,7 +119,11 @@ class Completion(Record):
     correct_only: bool = False
     """True for a row of a recording that kept correct completions only: it says nothing of accuracy."""
     raw: Mapping[str, Any] | None = None
-    """The server's reply, as it came."""
+    """The server's reply, as it came. The store keeps it; a run folder does not repeat it."""
+    thinking: str | None = None
+    """What a reasoning model thought before it spoke; no student sees it."""
+    cost_usd: float | None = None
+    """What this draw cost when it was bought, both calls; None where the price is not known."""
 
     @property
     def sample_key(self) -> SampleKey:

@@ -5,12 +5,13 @@ Run(job=Job(task=..., student=...), folder=outputs/2026-11-22/10-15-00-ab12, ran
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -23,6 +24,15 @@ from ftcot.task import Splits
 
 if TYPE_CHECKING:
     from ftcot.logger import RunLogger
+
+LINE_EVERY = 60.0
+"""Seconds between lines about long work, where there is no terminal for a bar."""
+
+
+class Report(Protocol):
+    """Told how far the work is."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
 
 
 @dataclass
@@ -54,9 +64,19 @@ class Run:
 
 
 @contextmanager
-def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, nothing in a pipe; yields what to call with (done, total)."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+def progress_bar(console: Console, what: str) -> Iterator[Report]:
+    """A bar on a terminal, a line now and then in a pipe; yields what to call with (done, total, note)."""
+    note = TextColumn("{task.fields[note]}")
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), note)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        bar_task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(bar_task, completed=done, total=total)
+        bar_task = bar.add_task(what, total=None, note="")
+        said = time.monotonic()
+
+        def report(done: int, total: int, note: str = "") -> None:
+            nonlocal said
+            bar.update(bar_task, completed=done, total=total, note=note)
+            if not console.is_terminal and time.monotonic() - said > LINE_EVERY:
+                said = time.monotonic()
+                console.print(f"{what}: {done} of {total}" + (f", {note}" if note else ""), soft_wrap=True)
+
+        yield report

@@ -23,7 +23,7 @@ from ftcot.records import Completion, Sample
 from ftcot.task import Splits
 from ftcot.task.generated import Hand
 from ftcot.task.generated.reasoning import voice_of_draw
-from ftcot.teacher import Diversity
+from ftcot.teacher import Diversity, Session
 from ftcot.teacher.procedural import Procedural
 from ftcot.teacher.store import CompletionStore
 from tests.generated_tasks import CONF, SOLVERS, TASKS, build, each_task
@@ -50,7 +50,7 @@ def complete(
 ) -> tuple[list[Completion], Splits, Any]:
     built = build(name, n_train=n, n_test=1, **task)
     splits = built.splits()
-    rows = teacher(**changes or {}).complete(built, splits.train, sampled(degree), store, lambda done, total: None)
+    rows = teacher(**changes or {}).complete(built, splits.train, sampled(degree), Session(store))
     return rows, splits, built
 
 
@@ -247,7 +247,7 @@ def test_four_draws_are_the_first_of_eight(tmp_path: Path, name: str) -> None:
 
     def ask(folder: str, samples: Sequence[Sample], degree: int) -> list[Completion]:
         store = CompletionStore(tmp_path / folder)
-        return skill.complete(task, samples, sampled(degree), store, lambda done, total: None)
+        return skill.complete(task, samples, sampled(degree), Session(store))
 
     eight = ask("a", train, 8)
     assert ask("b", train, 4) == [row for row in eight if row.draw is not None and row.draw < 4]
@@ -257,7 +257,7 @@ def test_four_draws_are_the_first_of_eight(tmp_path: Path, name: str) -> None:
 
 def test_greedy_is_one_plain_rationale(store: CompletionStore) -> None:
     task = build("coin_flip", n_train=30, n_test=1, n_flips=2)
-    rows = teacher().complete(task, task.splits().train, Diversity(1, 0.0), store, lambda done, total: None)
+    rows = teacher().complete(task, task.splits().train, Diversity(1, 0.0), Session(store))
     assert [row.draw for row in rows] == [0] * 30
     for row in rows:
         step = r"\w+ (flips|keeps): (heads|tails)\."

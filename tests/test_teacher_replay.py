@@ -14,7 +14,7 @@ from ftcot.answers import AnswerKind, Candidate, Number
 from ftcot.errors import InputError
 from ftcot.records import Completion, Sample, write_records
 from ftcot.task import Demonstrations, Splits
-from ftcot.teacher import Diversity
+from ftcot.teacher import Diversity, Session
 from ftcot.teacher.replay import Replay
 from ftcot.teacher.store import CompletionStore
 
@@ -106,7 +106,7 @@ def complete(
     teacher: Replay, store: CompletionStore, diversity: Diversity = GREEDY, task: Sums | None = None
 ) -> list[Completion]:
     task = task or Sums()
-    return teacher.complete(task, task.splits().train, diversity, store, lambda done, total: None)
+    return teacher.complete(task, task.splits().train, diversity, Session(store))
 
 
 def check(teacher: Replay, diversity: Diversity = GREEDY, task: Sums | None = None) -> bool:

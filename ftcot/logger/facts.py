@@ -13,7 +13,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftcot.logger.secrets import without_secrets
+from ftcot.redact import without_secrets
 from ftcot.records import Prediction, Sample, Score
 
 if TYPE_CHECKING:

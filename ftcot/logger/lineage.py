@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ftcot.jobs import FileHashes
-from ftcot.logger.secrets import secrets, without_secrets
+from ftcot.redact import secrets, without_secrets
 
 if TYPE_CHECKING:
     from ftcot.job import Job

@@ -1,25 +1,70 @@
 """Teachers: who writes the rationales.
 
 A teacher turns samples into completions, `diversity.degree` of them each, through the completion store, which keeps
-every one for ever. `Replay` reads recordings, `Procedural` writes rationales for the generated tasks.
+every one for ever. `Replay` reads recordings, `Procedural` writes rationales for the generated tasks; the live ones
+(live.py) ask a model: `Api` and `Batch` a server, `HuggingFace` and `VLLM` one in this process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ftcot.errors import InputError
-from ftcot.records import Completion, Sample
+from ftcot.records import Completion, Sample, SampleKey
 
 if TYPE_CHECKING:
     from ftcot.task import Splits, Task
     from ftcot.teacher.store import CompletionStore
 
-Progress = Callable[[int, int], None]
-"""Called with (done, total) as work goes on."""
+
+class Progress(Protocol):
+    """Told how far the work is."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+
+
+def no_progress(done: int, total: int, note: str = "") -> None:
+    """For work that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a job lends its teacher."""
+
+    store: CompletionStore
+    progress: Progress = no_progress
+    say: Callable[[str], None] = lambda line: None
+    """For the few lines that are worth keeping: a budget reached, asks left unanswered."""
+    since: float = 0.0
+    """Seconds since 1970: what the teacher cost from then on, whichever job bought it, counts against its budgets. The
+    beginning of the sweep or the run, so that neither a sweep's many jobs nor a restart spend a budget twice."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a job would have to buy, before anything is sent."""
+
+    wanted: int = 0
+    """Completions."""
+    stored: int = 0
+    """Of these, what the store has (or an earlier job of the sweep will have bought)."""
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    """Expected, from what the store holds of this teacher; without that, as many as are allowed."""
+    max_completion_tokens: int = 0
+    usd: float | None = 0.0
+    """None where the price is not known."""
+    max_usd: float | None = 0.0
+    counted: str = ""
+    """How tokens were counted: `with the model's tokenizer`, or `estimated from characters`."""
+
+
+Planned = MutableMapping[tuple[str, str, SampleKey, str], int]
+"""Draws that earlier jobs of a sweep will have bought: by teacher, parameters' hash, sample and prompt's hash."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +103,7 @@ class Teacher(Protocol):
     def name(self) -> str: ...
 
     def check(self, task: Task, splits: Splits, diversity: Diversity) -> bool:
-        """Refuse what cannot be done before anything is spent; run by the launcher, without torch.
+        """Refuse what cannot be done before anything is spent; run by the launcher, without torch and without network.
 
         Returns:
             Whether the completions will hold correct ones only (then nothing is known of the teacher's accuracy).
@@ -71,8 +116,24 @@ class Teacher(Protocol):
         """What it reads; their contents are part of the job hash."""
         ...
 
+    def reach(self) -> None:
+        """Refuse a server that is not there, a key it does not take, a model it does not have; nothing is bought.
+
+        Run by the launcher where the job will run on this machine, and only if something is to be bought.
+
+        Raises:
+            InputError: in one line.
+        """
+        ...
+
+    def estimate(
+        self, task: Task, samples: Sequence[Sample], diversity: Diversity, store: CompletionStore, planned: Planned
+    ) -> Estimate:
+        """What `complete` would have to buy; sends and writes nothing, and adds it to `planned`."""
+        ...
+
     def complete(
-        self, task: Task, samples: Sequence[Sample], diversity: Diversity, store: CompletionStore, progress: Progress
+        self, task: Task, samples: Sequence[Sample], diversity: Diversity, session: Session
     ) -> list[Completion]:
         """The first `degree` draws of every sample, by sample and draw, each in the store when this returns."""
         ...

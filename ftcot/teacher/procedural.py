@@ -24,7 +24,7 @@ from ftcot.prompts import STEP_BY_STEP
 from ftcot.records import Completion, Sample, SampleKey
 from ftcot.task.generated import GeneratedTask, Hand
 from ftcot.task.generated.reasoning import plainest, voice_of_draw
-from ftcot.teacher import Diversity, Progress
+from ftcot.teacher import Diversity, Estimate, Planned, Session
 
 if TYPE_CHECKING:
     from ftcot.task import Splits, Task
@@ -63,13 +63,14 @@ class Procedural:
         return ()
 
     def complete(
-        self, task: Task, samples: Sequence[Sample], diversity: Diversity, store: CompletionStore, progress: Progress
+        self, task: Task, samples: Sequence[Sample], diversity: Diversity, session: Session
     ) -> list[Completion]:
         """The first `degree` draws of every sample.
 
         At temperature 0 that is one rationale in the task's plainest voice; above it, any temperature gives the same.
         """
         generated = _generated(task)
+        store, progress = session.store, session.progress
         parameters = self._parameters(diversity) | {"writer": WRITER}
         prompts = {sample.key: STEP_BY_STEP.format(question=sample.question) for sample in samples}
 
@@ -104,6 +105,15 @@ class Procedural:
             ]
             if written:
                 yield written
+
+    def reach(self) -> None:
+        """There is nothing to reach."""
+
+    def estimate(
+        self, task: Task, samples: Sequence[Sample], diversity: Diversity, store: CompletionStore, planned: Planned
+    ) -> Estimate:
+        """It writes what is missing itself, for nothing."""
+        return Estimate(wanted=len(samples) * diversity.degree)
 
     def accuracy(self, task: Task, splits: Splits, completions: Sequence[Completion]) -> float | None:
         gold = {sample.key: sample.answer for sample in (*splits.train, *splits.validation, *splits.test)}

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 from ftcot.answers import candidate
 from ftcot.errors import InputError
 from ftcot.records import Completion, Sample
-from ftcot.teacher import Diversity, Progress
+from ftcot.teacher import Diversity, Estimate, Planned, Session
 from ftcot.teacher.matching import Known
 from ftcot.teacher.recordings import Recording, read_recording
 
@@ -80,9 +80,10 @@ class Replay:
         return tuple(found[:1] if diversity.temperature == 0 else found)
 
     def complete(
-        self, task: Task, samples: Sequence[Sample], diversity: Diversity, store: CompletionStore, progress: Progress
+        self, task: Task, samples: Sequence[Sample], diversity: Diversity, session: Session
     ) -> list[Completion]:
         """See Teacher; samples whose recording kept no completion have none."""
+        store = session.store
         recording = self._recording(task, task.splits(), diversity)
         order = {sample.sample_index: place for place, sample in enumerate(samples)}
         asked = [c for c in recording.completions if c.sample_index in order and diversity.selects(c)]
@@ -96,8 +97,18 @@ class Replay:
         store.put(self.name, parameters, missing)
         rows = {_row(c) for c in asked}
         completions = [c for c in store.rows(self.name, task.name, parameters) if _row(c) in rows]
-        progress(len(samples), len(samples))
+        session.progress(len(samples), len(samples))
         return sorted(completions, key=lambda completion: order[completion.sample_index])
+
+    def reach(self) -> None:
+        """There is nothing to reach."""
+
+    def estimate(
+        self, task: Task, samples: Sequence[Sample], diversity: Diversity, store: CompletionStore, planned: Planned
+    ) -> Estimate:
+        """What is on record costs nothing more."""
+        wanted = len(samples) * diversity.degree
+        return Estimate(wanted=wanted, stored=wanted)
 
     def accuracy(self, task: Task, splits: Splits, completions: Sequence[Completion]) -> float | None:
         """Over all recorded completions of all samples, of every split.

@@ -19,7 +19,7 @@ from ftcot.errors import InputError
 from ftcot.prompts import TEMPLATES
 from ftcot.records import Example, read_jsonl
 from ftcot.task.paper import BENCHMARKS, PaperTask
-from ftcot.teacher import Diversity
+from ftcot.teacher import Diversity, Session
 from ftcot.teacher.matching import Known
 from ftcot.teacher.recordings import Recording, read_recording
 from ftcot.teacher.replay import FINE_TUNING, Replay
@@ -66,7 +66,7 @@ def examples(task: PaperTask, teacher: Replay, diversity: Diversity, cache: Path
     train = task.splits().train
     samples = {sample.key: sample for sample in train}
     made = []
-    for completion in teacher.complete(task, train, diversity, CompletionStore(cache), lambda done, total: None):
+    for completion in teacher.complete(task, train, diversity, Session(CompletionStore(cache))):
         sample = samples[completion.sample_key]
         right = completion.correct
         if completion.answer_text is not None:
@@ -175,7 +175,7 @@ def test_teacher_accuracy_is_that_of_table_1(name: str, data_dir: Path, tmp_path
     (published,) = {row["accuracy"] for row in rows if row["teacher"] == "text-davinci-002"}
     task, teacher = paper_task(name, data_dir), replay(data_dir)
     splits = task.splits()
-    completions = teacher.complete(task, splits.train, GREEDY, CompletionStore(tmp_path), lambda done, total: None)
+    completions = teacher.complete(task, splits.train, GREEDY, Session(CompletionStore(tmp_path)))
     accuracy = teacher.accuracy(task, splits, completions)
     assert accuracy is not None
     assert f"{100 * accuracy:.2f}" == published
@@ -184,7 +184,7 @@ def test_teacher_accuracy_is_that_of_table_1(name: str, data_dir: Path, tmp_path
 def test_accuracy_of_a_subset_is_still_that_of_all_completions(data_dir: Path, tmp_path: Path) -> None:
     task, teacher = paper_task("multiarith", data_dir, train_size=8), replay(data_dir)
     splits = task.splits()
-    completions = teacher.complete(task, splits.train, GREEDY, CompletionStore(tmp_path), lambda done, total: None)
+    completions = teacher.complete(task, splits.train, GREEDY, Session(CompletionStore(tmp_path)))
     assert len(completions) == 8
     assert teacher.accuracy(task, splits, completions) == 624 / 792
 
@@ -193,7 +193,7 @@ def test_accuracy_is_not_known_from_correct_completions_only(data_dir: Path, tmp
     task, teacher = paper_task("svamp", data_dir), replay(data_dir)
     splits = task.splits()
     assert teacher.check(task, splits, GREEDY)
-    completions = teacher.complete(task, splits.train, GREEDY, CompletionStore(tmp_path), lambda done, total: None)
+    completions = teacher.complete(task, splits.train, GREEDY, Session(CompletionStore(tmp_path)))
     assert len(completions) == 453
     assert teacher.accuracy(task, splits, completions) is None
 
