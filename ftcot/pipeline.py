@@ -11,6 +11,7 @@ A stage reads what the one before wrote, so a run goes on wherever it was stoppe
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -110,8 +111,8 @@ def teach(run: Run) -> None:
 
 def _beginning(folder: Path) -> float:
     """When the sweep that the folder is of, or else its run, was begun."""
-    sweep = folder.parent / "sweep.yaml"
-    return (sweep if sweep.exists() else folder / "job.yaml").stat().st_mtime
+    files = (folder.parent / "sweep.yaml", folder / "job.yaml")
+    return next((file.stat().st_mtime for file in files if file.exists()), time.time())
 
 
 def curate(run: Run) -> None:
