@@ -21,8 +21,8 @@ from ftcot.errors import InputError
 from ftcot.job import PARTS, Job, build
 from ftcot.jobs import FileHashes, job_hash
 from ftcot.logger import build as build_logger
-from ftcot.redact import secrets
 from ftcot.nodes import here
+from ftcot.redact import secrets
 from ftcot.settings import check_settings
 from ftcot.task import Splits
 from ftcot.training.trainer import check_sharing

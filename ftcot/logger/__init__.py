@@ -9,8 +9,8 @@ a tracker that cannot be reached costs a line in the log and not the run.
 """
 
 from ftcot.logger.runs import RunLogger, Silent, open_logger
-from ftcot.redact import secrets, without_secrets
 from ftcot.logger.settings import Csv, Mode, Wandb, build, logged_in
+from ftcot.redact import secrets, without_secrets
 
 __all__ = [
     "Csv",

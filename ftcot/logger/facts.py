@@ -13,8 +13,8 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftcot.redact import without_secrets
 from ftcot.records import Prediction, Sample, Score
+from ftcot.redact import without_secrets
 
 if TYPE_CHECKING:
     from ftcot.job import Job

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from ftcot.errors import InputError
 from ftcot.logger import facts, lineage
 from ftcot.logger.lineage import Lineage
-from ftcot.redact import without_secrets
 from ftcot.logger.settings import Mode, Wandb, run_id
 from ftcot.records import Prediction, Sample, Score
+from ftcot.redact import without_secrets
 
 if TYPE_CHECKING:
     import wandb

@@ -8,7 +8,6 @@ One purchase serves one job. Draws that another job is buying at the moment are 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from ftcot import stop
 from ftcot.errors import JobError
 from ftcot.records import Completion, Sample, SampleKey
 from ftcot.teacher import Diversity, Session
-from ftcot.teacher.asks import REFUSED, TOO_LONG, Ask, Reply, Turn, flatten
+from ftcot.teacher.asks import REFUSED, TOO_LONG, Ask, Reply, flatten
 
 if TYPE_CHECKING:
     from ftcot.task import Task
