@@ -117,10 +117,18 @@ def job_hash(config: Mapping[str, Any], files: Mapping[str, Sequence[Path]], has
     kept = {key: _portable(value, places, known) for key, value in config.items() if key not in NOT_RESULTS}
     if isinstance(trainer := kept.get("trainer"), dict):
         kept["trainer"] = {key: value for key, value in trainer.items() if key not in TRAINER_NOT_RESULTS}
-    if isinstance(teacher := kept.get("teacher"), dict):
-        kept["teacher"] = {key: value for key, value in teacher.items() if key not in TEACHER_NOT_RESULTS}
+    kept["teacher"] = _what_it_says(kept.get("teacher"))
+    if isinstance(curation := kept.get("curation"), dict):
+        kept["curation"] = curation | {"judge": _what_it_says(curation.get("judge"))}
     value = {"config": kept, "files": contents, "result_version": ftcot.RESULT_VERSION}
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _what_it_says(teacher: Any) -> Any:
+    """A teacher's config without what does not change its words."""
+    if not isinstance(teacher, dict):
+        return teacher
+    return {key: value for key, value in teacher.items() if key not in TEACHER_NOT_RESULTS}
 
 
 def _expand(path: Path) -> list[Path]:

@@ -148,6 +148,37 @@ def test_the_authors_few_shot_prompt_is_part_of_the_hash(tmp_path: Path) -> None
     assert hash_with("Q: 1 + 1?") == hash_with("Q: 1 + 1?") != hash_with("Q: 2 + 2?")
 
 
+REACHING: dict[str, Any] = {
+    "base_url": "http://127.0.0.1:8000/v1",
+    "key_variable": "MY_KEY",
+    "concurrency": 8,
+    "requests_per_minute": 60,
+    "timeout": 5,
+    "attempts": 2,
+    "n": 1,
+    "budget_usd": 1.5,
+    "prices": {"input": 1, "output": 2},
+}
+
+
+def live(**changes: Any) -> dict[str, Any]:
+    return dict.fromkeys(REACHING) | {"model": "m", "top_p": 1.0} | changes
+
+
+def test_how_a_teacher_is_reached_and_what_it_may_cost_change_no_hash(tmp_path: Path) -> None:
+    hashes = FileHashes(tmp_path / "hashes.json")
+    for name, value in REACHING.items():
+        assert job_hash({"teacher": live(**{name: value})}, {}, hashes) == job_hash({"teacher": live()}, {}, hashes)
+        judged = {"curation": {"filter": "judge", "judge": live(**{name: value})}}
+        assert job_hash(judged, {}, hashes) == job_hash({"curation": {"filter": "judge", "judge": live()}}, {}, hashes)
+
+
+@pytest.mark.parametrize("changes", [{"model": "other"}, {"top_p": 0.9}, {"name": "mine"}], ids=str)
+def test_what_a_teacher_says_changes_the_hash(tmp_path: Path, changes: dict[str, Any]) -> None:
+    hashes = FileHashes(tmp_path / "hashes.json")
+    assert job_hash({"teacher": live(**changes)}, {}, hashes) != job_hash({"teacher": live()}, {}, hashes)
+
+
 def test_the_result_version_is_part_of_the_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = hash_of(tmp_path)
     monkeypatch.setattr("ftcot.RESULT_VERSION", 99)
