@@ -18,32 +18,53 @@ from typing import Any, Literal
 from ftcot import answers
 from ftcot.answers import AnswerKind, Candidate
 from ftcot.errors import InputError, JobError
+from ftcot.filters import Context, Filter, Reason
+from ftcot.filters.answer import RightAnswer
+from ftcot.filters.duplicate import FirstOfItsKind
+from ftcot.filters.equations import SoundArithmetic
+from ftcot.filters.format import WellFormed
+from ftcot.filters.judge import Judge
+from ftcot.filters.length import Length
+from ftcot.filters.math_verify import MathVerify
+from ftcot.filters.none import Everything
+from ftcot.filters.vote import Majority
 from ftcot.prompts import Template
-from ftcot.records import Completion, Example, Sample
+from ftcot.rationales import statistics
+from ftcot.records import Completion, Example, Sample, SampleKey
+from ftcot.task import Task
 from ftcot.teacher import Diversity, Teacher
 
-Filter = Literal["answer", "none", "format", "length"]
+FilterName = Literal[
+    "none", "answer", "format", "length", "duplicate", "equations", "math_verify", "vote", "judge"
+]  # fmt: skip
+
+ANSWER_CHECKS = frozenset({"answer", "math_verify"})
+"""Filters that keep right completions only, by gold."""
 
 
 @dataclass(frozen=True)
 class Curation:
     """Which completions are kept."""
 
-    filter: Filter | Sequence[Filter] = "answer"
-    """answer: the answer is right. format: it ended by itself and holds an answer, right or wrong. length: the
-    rationale has at least `min_words` and at most `max_words`. none: all. Several: all must agree."""
+    filter: FilterName | Sequence[FilterName] = "answer"
+    """What each of them keeps is said in ftcot/filters/. Several: each sees what those before it have left, so the
+    order counts for `vote`, and for what `judge` costs."""
     candidate: Candidate = "first"
     """Which candidate of the answer text is the teacher's answer."""
     min_words: int | None = None
     max_words: int | None = None
     judge: Teacher | None = None
-    """Who judges with `filter=judge`; None: the teacher of the job."""
+    """Who judges with `filter=judge`; None: the teacher of the job. Not asked without that filter: a sweep over filters
+    may name one."""
     judge_prompt: str | None = None
+    """What the judge is asked, with {question}, {rationale} and {answer}; None: the prompt of filters/judge.py."""
 
     def __post_init__(self) -> None:
+        if not self.filters:
+            raise InputError("curation.filter=[]: name a filter, or none to keep every completion")
         for name in self.filters:
-            if name not in _VERDICTS:
-                raise InputError(f"curation.filter={name!r}: expected one of {', '.join(_VERDICTS)}")
+            if name not in FILTERS:
+                raise InputError(f"curation.filter={name!r}: expected one of {', '.join(FILTERS)}")
         if self.candidate not in ("first", "last"):
             raise InputError(f"curation.candidate={self.candidate!r}: expected first or last")
         bounded = self.min_words is not None or self.max_words is not None
@@ -60,8 +81,21 @@ class Curation:
 
     @property
     def needs_wrong_ones(self) -> bool:
-        """Whether the result says something only if the teacher's wrong completions are there too."""
-        return "answer" not in self.filters
+        """Whether the result says something only if the teacher's wrong completions are there too.
+
+        It does not where a filter removes them anyway, unless a vote was taken before among all of them.
+        """
+        checks = [place for place, name in enumerate(self.filters) if name in ANSWER_CHECKS]
+        return not checks or "vote" in self.filters[: checks[0]]
+
+    def check(self, task: Task, teacher: Teacher) -> None:
+        """Refuse filters that cannot work for this task and teacher, before anything is spent.
+
+        Raises:
+            InputError: a package is missing, the answers are of the wrong kind, the judge cannot be asked.
+        """
+        for name in self.filters:
+            FILTERS[name](self).check(task, teacher)
 
 
 @dataclass(frozen=True)
@@ -71,7 +105,8 @@ class Curated:
     examples: tuple[Example, ...]
     counts: Mapping[str, Any]
     """completions, kept, dropped (reason -> n), questions; of these questions_without any pair that is kept, and
-    questions_unanswered: not one completion (a recording of correct ones does not say whether it was asked)."""
+    questions_unanswered: not one completion (a recording of correct ones does not say whether it was asked).
+    statistics: of all completions, kept or not; effective_diversity: how many rationales of a question differ."""
 
 
 def judge(
@@ -94,40 +129,65 @@ def curate(
     template: Template,
     diversity: Diversity,
     curation: Curation,
+    context: Context,
 ) -> Curated:
     """Training pairs from judged completions, by sample and draw.
 
     Raises:
         JobError: not one survives.
     """
-    by_sample: dict[tuple[str, int, int], list[Completion]] = {sample.key: [] for sample in samples}
+    by_sample: dict[SampleKey, list[Completion]] = {sample.key: [] for sample in samples}
     for completion in completions:
         if completion.sample_key in by_sample and diversity.selects(completion):
             by_sample[completion.sample_key].append(completion)
-    examples = []
-    dropped: Counter[str] = Counter()
-    for sample in samples:
-        for completion in by_sample[sample.key]:
-            if reason := rejection(completion, curation):
-                dropped[reason] += 1
-            else:
-                examples.append(template.example(sample, completion.rationale, completion.draw))
-    n_completions = sum(map(len, by_sample.values()))
+    selected = [completion for sample in samples for completion in by_sample[sample.key]]
+    known = {sample.key: sample for sample in samples}
+    reasons, counted = reject(selected, known, curation, context)
+    dropped = Counter(reason for reason in reasons if reason)
+    examples = [
+        template.example(known[completion.sample_key], completion.rationale, completion.draw)
+        for completion, reason in zip(selected, reasons, strict=True)
+        if reason is None
+    ]
     if not examples:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in dropped.most_common()) or "there were none"
+        why = ", ".join(f"{n} {reason}" for reason, n in dropped.most_common()) or "there were none"
         raise JobError(
-            f"no training pair is left of {n_completions} completions for {len(samples)} questions ({reasons}): "
+            f"no training pair is left of {len(selected)} completions for {len(samples)} questions ({why}): "
             "nothing to train on; try another teacher, a higher diversity or another curation.filter"
         )
+    figures = statistics(selected)
     counts = {
-        "completions": n_completions,
+        "completions": len(selected),
         "kept": len(examples),
         "dropped": dict(dropped.most_common()),
         "questions": len(samples),
         "questions_without": len(samples) - len({example.sample_index for example in examples}),
         "questions_unanswered": sum(not said for said in by_sample.values()),
+        "effective_diversity": round(figures.effective_degree, 3),
+        "statistics": figures.to_json(),
     }
-    return Curated(tuple(examples), counts)
+    return Curated(tuple(examples), counts | counted)
+
+
+def reject(
+    completions: Sequence[Completion], samples: Mapping[SampleKey, Sample], curation: Curation, context: Context
+) -> tuple[list[Reason], dict[str, Any]]:
+    """Why each completion is not kept (None: it is), and what else the filters counted.
+
+    Each filter is shown what those listed before it have left.
+    """
+    reasons: list[Reason] = [None] * len(completions)
+    counts: dict[str, Any] = {}
+    left = list(range(len(completions)))
+    for name in curation.filters:
+        if not left:
+            break
+        said = FILTERS[name](curation).verdicts([completions[place] for place in left], samples, context)
+        for place, reason in zip(left, said.reasons, strict=True):
+            reasons[place] = reason
+        counts |= said.counts
+        left = [place for place in left if reasons[place] is None]
+    return reasons, counts
 
 
 def vanilla(samples: Sequence[Sample], template: Template) -> Curated:
@@ -136,40 +196,14 @@ def vanilla(samples: Sequence[Sample], template: Template) -> Curated:
     return Curated(examples, {"kept": len(examples), "questions": len(samples), "questions_without": 0})
 
 
-def rejection(completion: Completion, curation: Curation) -> str | None:
-    """Why the completion is not kept, in words; None if it is."""
-    for name in curation.filters:
-        if reason := _VERDICTS[name](completion, curation):
-            return reason
-    return None
-
-
-def _answer(completion: Completion, curation: Curation) -> str | None:
-    if completion.correct:
-        return None
-    return "wrong answer" if completion.prediction is not None else "no answer"
-
-
-def _format(completion: Completion, curation: Curation) -> str | None:
-    if completion.finish_reason not in (None, "stop"):
-        return "unfinished"
-    return "no answer" if completion.prediction is None else None
-
-
-def _length(completion: Completion, curation: Curation) -> str | None:
-    n_words = len(completion.rationale.split())
-    if curation.min_words is not None and n_words < curation.min_words:
-        return "too short"
-    return "too long" if curation.max_words is not None and n_words > curation.max_words else None
-
-
-def _none(completion: Completion, curation: Curation) -> str | None:
-    return None
-
-
-_VERDICTS: Mapping[str, Callable[[Completion, Curation], str | None]] = {
-    "answer": _answer,
-    "none": _none,
-    "format": _format,
-    "length": _length,
+FILTERS: Mapping[str, Callable[[Curation], Filter]] = {
+    "none": lambda curation: Everything(),
+    "answer": lambda curation: RightAnswer(),
+    "format": lambda curation: WellFormed(),
+    "length": lambda curation: Length(curation.min_words, curation.max_words),
+    "duplicate": lambda curation: FirstOfItsKind(),
+    "equations": lambda curation: SoundArithmetic(),
+    "math_verify": lambda curation: MathVerify(),
+    "vote": lambda curation: Majority(),
+    "judge": lambda curation: Judge(curation.judge, curation.judge_prompt),
 }

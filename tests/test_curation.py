@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ftcot.answers import Number
-from ftcot.curation import Curation, curate, judge, vanilla
+from ftcot.checks import Checker
+from ftcot.compose import Composer, conf_dir
+from ftcot.curation import FILTERS, Curated, Curation, judge, vanilla
+from ftcot.curation import curate as curate_in
 from ftcot.errors import InputError, JobError
+from ftcot.grid import expand
+from ftcot.jobs import FileHashes
 from ftcot.prompts import Method
 from ftcot.records import Completion, Sample
 from ftcot.teacher import Diversity
+from tests.test_filters import context
 
 TEMPLATE = Method("fine_tune_cot", "token").template_for("decoder")
 SAMPLES = [Sample("t", 1, index, f"Question {index}?", str(index), "train") for index in range(5)]
@@ -21,6 +30,10 @@ SAMPLES = [Sample("t", 1, index, f"Question {index}?", str(index), "train") for 
 
 def completion(index: int, draw: int | None, said: str, **more: object) -> Completion:
     return Completion("t", 1, index, draw, None, f"Steps of {index}, {draw}.", answer_text=said, **more)  # type: ignore[arg-type]
+
+
+def curate(*arguments: Any) -> Curated:
+    return curate_in(*arguments, context(Number()))
 
 
 completions = st.lists(
@@ -92,6 +105,8 @@ def test_the_candidate_rule_decides(which: str, verdict: tuple[str, bool]) -> No
         (Curation(filter="format"), {0, 1}, {"unfinished": 1, "no answer": 1}),
         (Curation(filter="length", min_words=2, max_words=3), {0, 1}, {"too long": 1, "too short": 1}),
         (Curation(filter=["answer", "length"], max_words=1), set(), {}),
+        (Curation(filter=["format", "answer"]), {0}, {"wrong answer": 1, "unfinished": 1, "no answer": 1}),
+        (Curation(filter="vote"), {0, 1, 2}, {"no answer": 1}),
     ],
     ids=lambda value: str(value) if isinstance(value, Curation) else "",
 )
@@ -120,6 +135,8 @@ def test_each_filter_drops_what_it_names(curation: Curation, kept: set[int], dro
         ({"max_words": 10}, "curation.filter=length goes with"),
         ({"filter": "length"}, "curation.filter=length goes with"),
         ({"filter": "length", "min_words": 9, "max_words": 3}, "is above"),
+        ({"filter": []}, "name a filter, or none"),
+        ({"filter": ["answer", "vot"]}, "curation.filter='vot': expected one of none, answer, "),
     ],
 )
 def test_a_filter_that_makes_no_sense_is_refused(arguments: dict[str, object], complaint: str) -> None:
@@ -137,3 +154,98 @@ def test_vanilla_pairs_are_question_and_answer() -> None:
 def test_an_impossible_diversity_is_refused(degree: int, temperature: float) -> None:
     with pytest.raises(InputError, match=r"diversity\."):
         Diversity(degree, temperature)
+
+
+def test_filters_apply_in_the_listed_order_to_what_is_left() -> None:
+    """Three of five say 5, which is wrong; of those that are right two are the same."""
+    said = [completion(4, draw, text) for draw, text in enumerate(["5", "4", "5", "4", "5"])]
+    said = [replace(c, rationale="Same." if c.draw in (1, 3) else c.rationale) for c in said]
+    judged = judge(said, SAMPLES, Number(), "first")
+
+    def kept(*names: str) -> set[int | None]:
+        found = curate(SAMPLES, judged, TEMPLATE, Diversity(5, 0.7), Curation(filter=list(names)))  # type: ignore[arg-type]
+        return {example.draw for example in found.examples}
+
+    assert kept("vote") == {0, 2, 4}
+    assert kept("answer", "vote") == {1, 3}
+    assert kept("answer", "duplicate") == {1}
+    assert kept("duplicate") == {0, 1, 2, 4}
+    with pytest.raises(JobError, match=r"3 wrong answer, 2 outvoted"):
+        kept("vote", "answer")
+
+
+def test_what_the_rationales_are_like_is_counted_before_anything_is_dropped() -> None:
+    said = [replace(completion(4, draw, text), rationale="1 + 1 = 2") for draw, text in enumerate(["4", "5", "4"])]
+    judged = judge([*said, completion(1, 0, "1")], SAMPLES, Number(), "first")
+    counts = curate(SAMPLES, judged, TEMPLATE, Diversity(3, 0.7), Curation()).counts
+    assert counts["effective_diversity"] == 1.0
+    assert counts["statistics"]["n"] == 4
+    assert counts["statistics"]["agreement"] == 0.667
+    assert counts["statistics"]["accuracy"] == 0.75
+    assert counts["kept"] == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "needed"),
+    [
+        (["answer"], False),
+        (["math_verify"], False),
+        (["answer", "vote"], False),
+        (["vote", "answer"], True),
+        (["equations", "answer", "judge"], False),
+        *(([name], True) for name in FILTERS if name not in ("answer", "math_verify", "length")),
+    ],
+)
+def test_only_what_drops_wrong_answers_can_do_with_right_ones_alone(names: list[str], needed: bool) -> None:
+    assert Curation(filter=names).needs_wrong_ones is needed  # type: ignore[arg-type]
+
+
+@given(
+    completions, st.lists(st.sampled_from(["none", "answer", "format", "duplicate", "vote", "equations"]), min_size=1)
+)
+def test_a_filter_more_never_keeps_more(said: list[Completion], names: list[str]) -> None:
+    judged = judge([*said, completion(0, 10, "0")], SAMPLES, Number(), "first")
+    kept: list[set[Any]] = []
+    for length in range(1, len(names) + 1):
+        try:
+            curation = Curation(filter=names[:length])  # type: ignore[arg-type]
+            kept.append(set(curate(SAMPLES, judged, TEMPLATE, Diversity(11, 0.7), curation).examples))
+        except JobError:
+            kept.append(set())
+    assert all(later <= earlier for earlier, later in pairwise(kept))
+
+
+def job_hashes(data: Path, cache: Path, *words: str) -> list[str]:
+    """Of the jobs that a sweep with these words consists of."""
+    composer, checker = Composer(conf_dir()), Checker(FileHashes(cache / "hashes.json"))
+    places = [f"paths.data={data}", f"paths.cache={cache}", "task=multiarith", "until=curate"]
+    jobs = expand(composer, [*places, *words])[1]
+    return [checker.check(composer.job(overrides)).hash for overrides in jobs]
+
+
+def test_each_filter_of_a_sweep_is_a_job_of_its_own(data_dir: Path, tmp_path: Path) -> None:
+    words = "curation.filter=answer,none,equations,[answer,equations],[equations,answer],vote,duplicate"
+    hashes = job_hashes(data_dir, tmp_path, words)
+    assert len(set(hashes)) == len(hashes) == 7
+
+
+def test_which_judge_makes_another_job_but_not_how_it_is_reached(data_dir: Path, tmp_path: Path) -> None:
+    base = ["curation.filter=[answer,judge]", "+teacher@curation.judge=api", "curation.judge.model=m"]
+    ((plain,), (elsewhere,), (other,), (asked,)) = (
+        job_hashes(data_dir, tmp_path, *base, *more)
+        for more in (
+            [],
+            ["curation.judge.base_url=http://127.0.0.1:1/v1", "curation.judge.concurrency=3"],
+            ["curation.judge.model=n"],
+            ["curation.judge_prompt='Sound? {rationale}'"],
+        )
+    )
+    assert plain == elsewhere
+    assert len({plain, other, asked}) == 3
+
+
+def test_a_judge_that_is_not_asked_makes_no_other_job(data_dir: Path, tmp_path: Path) -> None:
+    named = ["+teacher@curation.judge=api", "curation.judge.model=m", "curation.filter=answer,[answer,judge]"]
+    (answer, judged) = job_hashes(data_dir, tmp_path, *named)
+    assert [answer] == job_hashes(data_dir, tmp_path, "curation.filter=answer")
+    assert answer != judged
