@@ -7,6 +7,9 @@ between hold, release    the request waits: a training step is finished and save
 from __future__ import annotations
 
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -69,6 +72,29 @@ def release(*, quietly: bool = False) -> None:
     _requests.held = False
     if _requests.number is not None and not quietly:
         _requests.raised = True
+        raise Stop(_requests.number)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Within this, requests wait for whoever looks for them with `asked`. Signals are the main thread's: in another
+    one, this only ends like there.
+
+    Raises:
+        Stop: one came meanwhile. An error that came with it is most likely its consequence.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if main:
+        hold()
+    try:
+        yield
+    except BaseException as error:
+        if main:
+            release(quietly=not isinstance(error, Exception))
+        raise
+    if main:
+        release()
+    elif _requests.number is not None:
         raise Stop(_requests.number)
 
 

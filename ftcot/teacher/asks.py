@@ -9,11 +9,14 @@ is stored and when to stop is the purchase's business (purchase.py).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from ftcot.records import SampleKey
+from ftcot.redact import without_secrets
 
 Part = Literal["rationale", "answer"]
 """What a reply is: the rationale (with its answer, where one call gives both), or the answer asked for after it."""
@@ -88,6 +91,15 @@ Deliver = Callable[[Sequence[Reply]], Sequence[Ask]]
 class Control(Protocol):
     """What a backend may ask of the purchase it works for."""
 
+    @property
+    def folder(self) -> Path:
+        """Where the store has this teacher's completions of the task: what must outlive a backend goes beside them."""
+        ...
+
+    def say(self, line: str) -> None:
+        """A line that is worth keeping on the screen, now and then: batches of an earlier job were found."""
+        ...
+
     def stopping(self) -> bool:
         """Whether the work is to end soon: send nothing more, wait for what is under way, return."""
         ...
@@ -121,3 +133,20 @@ def flatten(turns: Sequence[Turn]) -> str:
     """The conversation as one text."""
     system = "".join(f"{turn.text}\n\n" for turn in turns if turn.role == "system")
     return system + "".join(turn.text for turn in turns if turn.role != "system")
+
+
+def redacted(reply: Reply) -> Reply:
+    """The reply without the secrets of the environment, which a server may echo."""
+    names = ("text", "thinking", "model", "server", "raw")
+    return replace(reply, **without_secrets({name: getattr(reply, name) for name in names}))
+
+
+def seed_of(seed: int | None, sample: SampleKey, draw: int, part: Part) -> int | None:
+    """The seed of one draw, 31 bits, for a model that takes seeds; None where the teacher has none.
+
+    It depends on nothing else, so that a draw made again, alone or among others, begins with the same numbers.
+    """
+    if seed is None:
+        return None
+    told = "/".join(map(str, (seed, *sample, draw, part)))
+    return int.from_bytes(hashlib.sha256(told.encode("utf-8", "surrogatepass")).digest()[:4], "big") >> 1

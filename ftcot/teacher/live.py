@@ -20,8 +20,12 @@ from ftcot.errors import InputError
 from ftcot.records import Completion, Sample
 from ftcot.teacher import Diversity, Estimate, Planned, Session
 from ftcot.teacher.asks import Backend, Decoding, Part
+from ftcot.teacher.orders import Draw, Rationales, Sayings
+from ftcot.teacher.prices import Price, check_prices, price_of
 from ftcot.teacher.prompting import Prompting
 from ftcot.teacher.purchase import Purchase
+from ftcot.teacher.quote import quote, refuse_too_long
+from ftcot.teacher.tokens import Counter
 
 if TYPE_CHECKING:
     from ftcot.task import Splits, Task
@@ -61,10 +65,27 @@ class Live:
             value = getattr(self, key)
             if value is not None and value < 0:
                 raise InputError(f"teacher.{key}={value}: expected 0 or more, or null for no limit")
+        if self.prices is not None:
+            check_prices(self.prices)
 
     @abstractmethod
     def backend(self) -> Backend:
         """What answers for it; made when there is something to buy."""
+
+    @property
+    def price(self) -> Price | None:
+        """What its tokens cost; None where nobody says."""
+        return price_of(self.model, self.prices, "api")
+
+    @property
+    def counter(self) -> Counter:
+        """What counts its tokens."""
+        return Counter.of(self.tokenizer)
+
+    @property
+    def several_draws(self) -> bool:
+        """Whether one call may answer several draws of a prompt, which is then paid once."""
+        return True
 
     @property
     def chat(self) -> bool:
@@ -101,10 +122,21 @@ class Live:
 
     def check(self, task: Task, splits: Splits, diversity: Diversity) -> bool:
         self.prompting.check(task)
+        if self.budget_usd is not None and self.price is None:
+            raise InputError(
+                f"teacher.budget_usd={self.budget_usd}: what {self.model} costs is not known; "
+                "set teacher.prices={input: ..., output: ...} (US dollars for a million tokens), or budget_tokens"
+            )
+        refuse_too_long(self, task, splits.train)
         return False
 
     def reach(self) -> None:
         """Nothing to reach, unless a kind of teacher says otherwise."""
+
+    def lack(self) -> str | None:
+        """What it cannot be asked without and this machine has not, as far as can be told without asking; in words, for
+        a dry run. None: nothing."""
+        return None
 
     def files(self, task: Task, diversity: Diversity) -> tuple[Path, ...]:
         return self.prompting.files()
@@ -112,14 +144,29 @@ class Live:
     def estimate(
         self, task: Task, samples: Sequence[Sample], diversity: Diversity, store: CompletionStore, planned: Planned
     ) -> Estimate:
-        raise NotImplementedError
+        return quote(self, task, samples, diversity, store, planned)
 
     def complete(
         self, task: Task, samples: Sequence[Sample], diversity: Diversity, session: Session
     ) -> list[Completion]:
-        purchase = Purchase(self, task, samples, diversity, session)
-        purchase.run()
-        return purchase.completions()
+        order = Rationales(self, task, samples, diversity)
+        Purchase(order, session).run()
+        return order.completions(session.store)
+
+    def say(self, task: Task, prompts: Mapping[Draw, str], session: Session, max_tokens: int) -> dict[Draw, Completion]:
+        """One greedy reply to each prompt, bought once like any other: what a judge says of completions.
+
+        Args:
+            prompts: by the sample and the draw that each is about.
+        Returns:
+            Completions whose `rationale` is what was said; it is empty where the prompt was refused, or too long.
+        Raises:
+            JobError: not all could be had; what could is stored.
+            Stop: asked to stop.
+        """
+        order = Sayings(self, task, prompts, max_tokens)
+        Purchase(order, session).run()
+        return order.completions(session.store)
 
     def accuracy(self, task: Task, splits: Splits, completions: Sequence[Completion]) -> float | None:
         """Over these completions; one that was refused or has no answer counts as wrong."""

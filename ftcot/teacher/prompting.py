@@ -14,22 +14,30 @@ Source: METHOD sections 3 (zero_shot_cot) and 6 (few_shot_cot).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from string import Formatter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ftcot.errors import InputError
 from ftcot.prompts import STEP_BY_STEP
-from ftcot.records import Sample, read_jsonl
+from ftcot.records import Sample
 from ftcot.teacher.asks import Turn
+from ftcot.teacher.demonstrations import WorkedExample, read_examples, show, worked_examples
 
 if TYPE_CHECKING:
     from ftcot.task import Task
 
 StyleName = Literal["zero_shot_cot", "single_call", "few_shot_cot"]
 Verbosity = Literal["short", "normal", "long"]
+
+_ANSWER = re.compile(r"\s*[^\n]*")
+"""Of what follows a marker: the rest of its line, or else the next line with something on it."""
+
+_EMPHASIS = re.compile(r"\*\*|`")
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,15 @@ STYLES: Mapping[StyleName, Style] = {
         stop=("Q:",),
     ),
 }
+
+
+class Parts(NamedTuple):
+    """The words of a single call."""
+
+    rationale: str
+    marker: str | None
+    """What stood between the two; None: nothing."""
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -120,23 +137,22 @@ class Prompting:
             raise InputError(f"teacher.prompting.answer_prompt: {self.style} is one call; teacher.prompting.marker")
         if self.demonstrations is not None and "{demonstrations}" not in self.template:
             raise InputError(f"teacher.prompting.demonstrations: {self.style} shows none; use style=few_shot_cot")
-        if len(self.thinking) not in (0, 2) or not all(self.thinking):
+        if isinstance(self.stop, str):
+            raise InputError(f"teacher.prompting.stop={self.stop!r}: expected a list of texts, [{self.stop!r}]")
+        if isinstance(self.thinking, str) or len(self.thinking) not in (0, 2) or not all(self.thinking):
             raise InputError("teacher.prompting.thinking: expected two texts, before and after the thoughts, or []")
 
     def _check_prompt(self) -> None:
+        key = f"teacher.prompting.prompt={self.template!r}"
         try:
             used = {name for _, name, _, _ in Formatter().parse(self.template) if name is not None}
-        except ValueError as error:
-            raise InputError(
-                f"teacher.prompting.prompt={self.template!r}: {error} (write a literal brace twice)"
-            ) from None
+            if unknown := used - {"question", "demonstrations"}:
+                raise InputError(f"{key}: {{{unknown.pop()}}} is not one of {{question}}, {{demonstrations}}")
+            self.template.format(question="", demonstrations="")
+        except (ValueError, LookupError) as error:
+            raise InputError(f"{key}: {error} (write a literal brace twice)") from None
         if "question" not in used:
-            raise InputError(f"teacher.prompting.prompt={self.template!r} has no {{question}} in it")
-        if unknown := used - {"question", "demonstrations"}:
-            raise InputError(
-                f"teacher.prompting.prompt={self.template!r}: {{{unknown.pop()}}} is not one of "
-                "{question}, {demonstrations}"
-            )
+            raise InputError(f"{key} has no {{question}} in it")
 
     @property
     def two_calls(self) -> bool:
@@ -169,12 +185,20 @@ class Prompting:
 
     def first(self, task: Task, samples: Sequence[Sample]) -> list[tuple[Turn, ...]]:
         """What each sample's first (or only) call says."""
-        shown = self._demonstrations(task) if "{demonstrations}" in self.template else ""
+        ask = self.asker(task)
+        return [ask(sample) for sample in samples]
+
+    def asker(self, task: Task) -> Callable[[Sample], tuple[Turn, ...]]:
+        """What makes a sample's first (or only) call, for those who want them one at a time."""
+        shown = self._demonstrations(task) if "{demonstrations}" in self.template else None
         system = () if self.system is None else (Turn("system", self.system),)
-        return [
-            (*system, Turn("user", self.template.format(question=sample.question, demonstrations=shown)))
-            for sample in samples
-        ]
+
+        def ask(sample: Sample) -> tuple[Turn, ...]:
+            demonstrations = "" if shown is None else show(shown, sample)
+            text = self.template.format(question=sample.question, demonstrations=demonstrations)
+            return (*system, Turn("user", text))
+
+        return ask
 
     def answer_text(self, task: Task) -> str:
         """What the second call adds to prompt and rationale."""
@@ -184,16 +208,20 @@ class Prompting:
         """What the second call says."""
         return (*first, Turn("assistant", rationale), Turn("user", answer_prompt))
 
-    def split(self, text: str) -> tuple[str, str]:
-        """Rationale and answer text of a single call; no answer text where the marker is missing.
+    def split(self, text: str) -> Parts:
+        """The words of a single call, taken apart; no answer text where the marker is missing.
 
-        The last marker counts: a rationale may well say "The answer is not yet known".
+        The last marker counts: a rationale may well say "The answer is not yet known". What chat models put around it
+        (`**The answer is: 39**`) is neither rationale nor answer, and what they say on the lines after it is left out.
         """
-        marker = self.answer_marker
-        if not marker:
-            return text, text
-        rationale, found, answer = text.rpartition(marker)
-        return (rationale, answer) if found else (text, "")
+        if not (marker := self.answer_marker):
+            return Parts(text, None, text)
+        found = list(_around(marker).finditer(text)) or list(_around(marker, re.IGNORECASE).finditer(text))
+        if not found:
+            return Parts(text, None, "")
+        start, end = found[-1].span()
+        said = _ANSWER.match(text, end)
+        return Parts(text[:start], text[start:end], _EMPHASIS.sub("", said[0]) if said else "")
 
     def apart(self, text: str) -> tuple[str | None, str]:
         """Thoughts and words of a text that may begin with thoughts; a thought that was cut off has no words."""
@@ -206,35 +234,30 @@ class Prompting:
         opened, found, thoughts = text.partition(before)
         return (thoughts, "") if found and not opened.strip() else (None, text)
 
+    def named(self) -> dict[str, str]:
+        """Which prompt it is, for whoever looks at what was said to it: a prompt as sent has its question in it."""
+        own = {"prompt": self.prompt, "system": self.system, "demonstrations": self.demonstrations}
+        told = {name: str(value) for name, value in own.items() if value is not None}
+        return {"style": self.style, "verbosity": self.verbosity} | told
+
     def describe(self, task: Task) -> dict[str, Any]:
         """What decides the words of an answer beside the prompt itself."""
         if self.two_calls:
             return {"answer_prompt": self.answer_text(task), "answer_max_tokens": self.answer_max_tokens}
         return {"marker": self.answer_marker}
 
-    def _demonstrations(self, task: Task) -> str:
+    def _demonstrations(self, task: Task) -> list[WorkedExample]:
         if self.demonstrations is not None:
-            return demonstrations_of(Path(self.demonstrations), self.answer_marker or "The answer is")
+            return read_examples(Path(self.demonstrations), self.answer_marker or "The answer is")
         if (shown := task.demonstrations()) is None:
             raise InputError(
                 f"teacher.prompting.style={self.style}: there are no demonstrations for {task.name}; name a JSONL file "
                 "of question, rationale and answer with teacher.prompting.demonstrations=FILE"
             )
-        return shown.text
+        return worked_examples(shown)
 
 
-def demonstrations_of(path: Path, marker: str) -> str:
-    """The worked examples of a JSONL file, in the form of the authors' prompt file.
-
-    Raises:
-        InputError: it cannot be read, or a line lacks question, rationale or answer.
-    """
-    shown = []
-    for number, row in read_jsonl(path):
-        if missing := {"question", "rationale", "answer"} - row.keys():
-            raise InputError(f"{path}, line {number}: has no {', '.join(sorted(missing))}")
-        question, rationale = str(row["question"]).strip(), str(row["rationale"]).strip()
-        shown.append(f"Q: {question}\nA: {rationale} {marker} {str(row['answer']).strip()}.")
-    if not shown:
-        raise InputError(f"{path}: is empty")
-    return "\n".join(shown)
+@cache
+def _around(marker: str, flags: int = 0) -> re.Pattern[str]:
+    """Finds the marker, with the marks of Markdown before it and a colon after it."""
+    return re.compile(rf"(?:[*`#]+[ \t]*)?{re.escape(marker)}(?:\**:)?\**", flags)
