@@ -24,6 +24,7 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -59,8 +60,7 @@ class Record:
         schema = values.pop("schema", None)
         if not isinstance(schema, int) or schema > SCHEMA:
             raise InputError(f"schema {schema!r} is not one this version reads (up to {SCHEMA})")
-        fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        if unknown := values.keys() - fields.keys():
+        if unknown := values.keys() - _names(cls):  # type: ignore[arg-type]
             raise InputError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
         try:
             return cls(**values)
@@ -229,6 +229,11 @@ class Score(Record):
 
 
 R = TypeVar("R", bound=Record)
+
+
+@cache
+def _names(kind: type[Record]) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(kind))  # type: ignore[arg-type]
 
 
 def read_json(path: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import random
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -23,7 +24,7 @@ from ftcot.records import Completion, Sample
 from ftcot.task import Splits
 from ftcot.task.generated import Hand
 from ftcot.task.generated.reasoning import voice_of_draw
-from ftcot.teacher import Diversity, Session
+from ftcot.teacher import Diversity, Session, procedural
 from ftcot.teacher.procedural import Procedural
 from ftcot.teacher.store import CompletionStore
 from tests.generated_tasks import CONF, SOLVERS, TASKS, build, each_task
@@ -306,14 +307,15 @@ def test_what_is_stored_is_not_written_again(store: CompletionStore) -> None:
     task = build("coin_flip", n_train=10, n_test=1)
     train = task.splits().train
     seen: list[tuple[int, int]] = []
-    first = teacher().complete(task, train[:4], sampled(2), store, lambda *progress: seen.append(progress))
+    watched = Session(store, lambda done, total, note="": seen.append((done, total)))
+    first = teacher().complete(task, train[:4], sampled(2), watched)
     assert seen == [(0, 8), (8, 8)]
     lines = [path.read_text() for path in store.root.rglob("*.jsonl")]
-    again = teacher().complete(task, train[:4], sampled(2), store, lambda *progress: seen.append(progress))
+    again = teacher().complete(task, train[:4], sampled(2), watched)
     assert again == first
     assert seen[2:] == [(8, 8)]
     assert [path.read_text() for path in store.root.rglob("*.jsonl")] == lines
-    teacher().complete(task, train, sampled(4), store, lambda *progress: seen.append(progress))
+    teacher().complete(task, train, sampled(4), watched)
     assert seen[3:] == [(8, 40), (40, 40)]
     assert sum(len(path.read_text().splitlines()) for path in store.root.rglob("*.jsonl")) == 40
 
@@ -321,7 +323,7 @@ def test_what_is_stored_is_not_written_again(store: CompletionStore) -> None:
 def _complete(root: Path, ready: Any) -> None:
     ready.wait()
     task = build("coin_flip", n_train=60, n_test=1)
-    teacher().complete(task, task.splits().train, sampled(8), CompletionStore(root), lambda *progress: None)
+    teacher().complete(task, task.splits().train, sampled(8), Session(CompletionStore(root)))
 
 
 def test_jobs_at_once_write_each_completion_once(store: CompletionStore) -> None:
@@ -334,6 +336,32 @@ def test_jobs_at_once_write_each_completion_once(store: CompletionStore) -> None
         job.join()
         assert job.exitcode == 0
     assert sum(len(path.read_text().splitlines()) for path in store.root.rglob("*.jsonl")) == 60 * 8
+
+
+def test_a_second_job_writes_what_the_first_does_not(store: CompletionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(procedural, "CHUNK", 7)
+    task = build("coin_flip", n_train=10, n_test=1)
+    train = task.splits().train
+    alone = teacher().complete(task, train, sampled(4), Session(CompletionStore(store.root.with_name("alone"))))
+    held = [(sample.key, draw) for sample in train[3:5] for draw in range(4)]
+    parameters = teacher()._parameters(sampled(4)) | {"writer": procedural.WRITER}
+    rows: list[Completion] = []
+    with store.leases("procedural", task.name, parameters) as other:
+        other.take(held)
+        second = threading.Thread(
+            target=lambda: rows.extend(teacher().complete(task, train, sampled(4), Session(store)))
+        )
+        second.start()
+        while len(stored := list(CompletionStore(store.root).scan())) < 32:
+            assert second.is_alive()
+        second.join(0.3)
+        assert second.is_alive()
+        assert {(row.key.sample, row.key.draw) for row in stored}.isdisjoint(held)
+        # One of them is stored by who has it, the others are given up.
+        store.put("procedural", parameters, [alone[12]])
+    second.join()
+    assert rows == alone
+    assert len(list(store.scan())) == 40
 
 
 def test_questions_of_another_difficulty_are_not_mixed_up(store: CompletionStore) -> None:

@@ -13,7 +13,8 @@ tell. Every draw depends on its own number only, so the first 4 of 8 draws are t
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ftcot.answers import candidate
 from ftcot.errors import InputError
 from ftcot.prompts import STEP_BY_STEP
-from ftcot.records import Completion, Sample, SampleKey
+from ftcot.records import Completion, Sample
 from ftcot.task.generated import GeneratedTask, Hand
 from ftcot.task.generated.reasoning import plainest, voice_of_draw
 from ftcot.teacher import Diversity, Estimate, Planned, Session
@@ -34,7 +35,10 @@ WRITER = 1
 """Part of what a stored completion is known by; raised when the same settings write other texts."""
 
 CHUNK = 1000
-"""Completions, about, in one write to the store."""
+"""Completions in one write to the store."""
+
+PAUSE = 0.1
+"""Seconds between two looks for what another job is writing."""
 
 
 @dataclass(frozen=True)
@@ -74,37 +78,30 @@ class Procedural:
         parameters = self._parameters(diversity) | {"writer": WRITER}
         prompts = {sample.key: STEP_BY_STEP.format(question=sample.question) for sample in samples}
 
-        total = len(samples) * diversity.degree
         stored = store.get(self.name, parameters, prompts, diversity.degree)
-        progress(len(stored), total)
-        if len(stored) < total:
-            # Jobs side by side often want the same ones: these shall be written, and be read by later jobs, once.
-            with store.claim(self.name, generated.name, parameters):
-                stored = store.get(self.name, parameters, prompts, diversity.degree)
-                for written in self._missing(generated, samples, diversity, stored):
+        wanted = [(sample, draw) for sample in samples for draw in range(diversity.degree)]
+        progress(len(stored), len(wanted))
+        missing = [(sample, draw) for sample, draw in wanted if (sample.key, draw) not in stored]
+        # Jobs side by side often want the same ones: each shall be written, and be read by later jobs, once.
+        with store.leases(self.name, generated.name, parameters) as leases:
+            while missing:
+                for chunk in _chunks(missing, CHUNK):
+                    taken = leases.take([(sample.key, draw) for sample, draw in chunk])
+                    # Looked up now that nobody else can be writing them: who did may just have stored them.
+                    asked = {sample.key: prompts[sample.key] for sample, _ in chunk}
+                    if not store.has(self.name, parameters, asked, diversity.degree) <= stored.keys():
+                        stored |= store.get(self.name, parameters, asked, diversity.degree)
+                    mine = set(taken) - stored.keys()
+                    draws = [(sample, draw) for sample, draw in chunk if (sample.key, draw) in mine]
+                    written = [self._write(generated, sample, draw, diversity) for sample, draw in draws]
                     store.put(self.name, parameters, written)
-                    stored |= {(row.sample_key, row.draw): row for row in written if row.draw is not None}
-                    progress(len(stored), total)
-        return [stored[sample.key, draw] for sample in samples for draw in range(diversity.degree)]
-
-    def _missing(
-        self,
-        task: GeneratedTask[Any],
-        samples: Sequence[Sample],
-        diversity: Diversity,
-        stored: Collection[tuple[SampleKey, int]],
-    ) -> Iterator[list[Completion]]:
-        """What is not stored yet, in portions."""
-        for chunk in _chunks(samples, max(1, CHUNK // diversity.degree)):
-            written = [
-                completion
-                for sample in chunk
-                for completion in self._write(
-                    task, sample, [d for d in range(diversity.degree) if (sample.key, d) not in stored], diversity
-                )
-            ]
-            if written:
-                yield written
+                    leases.release(taken)
+                    stored |= {(sample.key, draw): row for (sample, draw), row in zip(draws, written, strict=True)}
+                    progress(len(stored), len(wanted))
+                missing = [(sample, draw) for sample, draw in missing if (sample.key, draw) not in stored]
+                if missing:
+                    time.sleep(PAUSE)
+        return [stored[sample.key, draw] for sample, draw in wanted]
 
     def reach(self) -> None:
         """There is nothing to reach."""
@@ -134,35 +131,31 @@ class Procedural:
             "temperature": diversity.temperature,
         }
 
-    def _write(
-        self, task: GeneratedTask[Any], sample: Sample, draws: Sequence[int], diversity: Diversity
-    ) -> Iterator[Completion]:
-        problem = task.read(sample.question)
+    def _write(self, task: GeneratedTask[Any], sample: Sample, draw: int, diversity: Diversity) -> Completion:
         voices = task.voices(self.verbosity)
         # Skill is no part of the seeds: a less skilled teacher says the same with more slips in it.
         seed = f"{self.seed}/{task.name}/{self.verbosity}/{sample.question}"
-        for draw in draws:
-            greedy = diversity.temperature == 0
-            voice = plainest(voices) if greedy else voice_of_draw(voices, draw, random.Random(f"{seed}/voices"))
-            hand = Hand(self.skill, random.Random(f"{seed}/{draw}"))
-            rationale = task.reason(problem, voice, hand)
-            yield Completion(
-                task=sample.task,
-                version=sample.version,
-                sample_index=sample.sample_index,
-                draw=draw,
-                prompt=STEP_BY_STEP.format(question=sample.question),
-                rationale=f" {rationale.text}",
-                answer_prompt=task.answer_prompt,
-                answer_text=f" {rationale.conclusion}.",
-                finish_reason="stop",
-                teacher={"name": self.name} | self._parameters(diversity),
-            )
+        greedy = diversity.temperature == 0
+        voice = plainest(voices) if greedy else voice_of_draw(voices, draw, random.Random(f"{seed}/voices"))
+        hand = Hand(self.skill, random.Random(f"{seed}/{draw}"))
+        rationale = task.reason(task.read(sample.question), voice, hand)
+        return Completion(
+            task=sample.task,
+            version=sample.version,
+            sample_index=sample.sample_index,
+            draw=draw,
+            prompt=STEP_BY_STEP.format(question=sample.question),
+            rationale=f" {rationale.text}",
+            answer_prompt=task.answer_prompt,
+            answer_text=f" {rationale.conclusion}.",
+            finish_reason="stop",
+            teacher={"name": self.name} | self._parameters(diversity),
+        )
 
 
-def _chunks(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]:
-    for start in range(0, len(samples), size):
-        yield samples[start : start + size]
+def _chunks(draws: Sequence[tuple[Sample, int]], size: int) -> Iterator[Sequence[tuple[Sample, int]]]:
+    for start in range(0, len(draws), size):
+        yield draws[start : start + size]
 
 
 def _generated(task: Task) -> GeneratedTask[Any]:

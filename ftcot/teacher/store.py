@@ -3,256 +3,275 @@
 Completions cost money, so each is durable when the `put` that stores it returns, and nothing is ever overwritten:
 
     ROOT/TEACHER/TASK/HOST-PID-RANDOM.jsonl        a segment: one writer appends to it, everybody reads it
+                      HOST-PID-RANDOM.index        where its lines stand; made by readers, and made anew if it is lost
+                      5f0c….leases                 who is making what at the moment (leases.py)
 
-One line of a segment (shortened) is a completion with what it is known by:
+A line of a segment is a completion with what it is known by (store_lines.py). Reading merges the segments; of several
+completions with one key the one stored first counts, so that what was read once is read again. A writer that dies
+leaves at most one torn last line, which is dropped. Damage anywhere else is reported, never skipped: someone paid for
+that line.
 
-    {"key": {"teacher": "text-davinci-002", "prompt_sha256": "9c1e…", "parameters_sha256": "04b7…"},
-     "stored": "2026-11-22T10:15:00.123456Z",
-     "schema": 1, "task": "multiarith", "version": 1, "sample_index": 0, "draw": 0, "prompt": "Q: For …", …}
-
-The full key is (teacher, sample, prompt, decoding parameters, draw); where a recording does not know the draw, its row
-number stands for it. Reading merges the segments; of several completions with one key the one stored first counts, so
-that what was read once is read again. A writer that dies leaves at most one torn last line, which is dropped. Damage
-anywhere else is reported, never skipped: someone paid for that line.
-
-Writers need no lock, since none shares a segment. Only `*.jsonl` is a segment: what else stands beside them (an index
-built from them, claims on what is being made) may be lost without losing a completion.
+Writers need no lock between them, since none shares a segment. Segments of writers that have ended can be joined at any
+time (store_merge.py); readers do not notice.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
+import math
 import os
-import secrets
-import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import quote
+from typing import Any
 
 from ftcot.errors import InputError, JobError
-from ftcot.records import Completion, SampleKey, sync_folder, to_line
+from ftcot.records import Completion, SampleKey
+from ftcot.teacher.leases import Draw, Leases
+from ftcot.teacher.store_entries import Group
+from ftcot.teacher.store_folder import Folder, Spent, folders_in, segments_in
+from ftcot.teacher.store_lines import (
+    Key,
+    Paid,
+    StoredRow,
+    hash_parameters,
+    read_rows,
+    reading_order,
+    sha256,
+    write_line,
+)
+from ftcot.teacher.store_merge import Merged, idle_segments, merge
+from ftcot.teacher.store_selection import ANY, Wanted
+from ftcot.teacher.store_writer import Writer, safe_name
 
-LONGEST_NAME = 150
-"""Letters of a folder name; file systems allow 255 bytes."""
+__all__ = ["CompletionStore", "Key", "Merged", "Paid", "Spent", "StoredRow", "hash_parameters", "safe_name", "sha256"]
 
-
-class Key(NamedTuple):
-    """What a completion is known by."""
-
-    teacher: str
-    sample: SampleKey
-    prompt_sha256: str | None
-    parameters_sha256: str
-    draw: int | None
-    completion_index: int | None
-    """Only where `draw` is None."""
+ATTEMPTS = 10
+"""How many segments may be taken from under a writer in one call."""
 
 
 class CompletionStore:
     """All completions under one folder. Nothing is created before the first `put`; safe to use from several threads."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, saves_index: bool = True) -> None:
+        """A store.
+
+        Args:
+            saves_index: False for who is not to write anything, be it to save time.
+        """
         self.root = root
-        self._lock = threading.Lock()
-        self._segments: dict[tuple[str, str, int], Path] = {}
+        self._saves_index = saves_index
+        self._open = _Open()
 
     def get(
         self, teacher: str, parameters: Mapping[str, Any], prompts: Mapping[SampleKey, str], degree: int
-    ) -> dict[tuple[SampleKey, int], Completion]:
+    ) -> dict[Draw, Completion]:
         """The stored completions among the first `degree` draws of these samples, by (sample, draw).
 
         Args:
             parameters: everything that decides what the teacher says besides the prompt.
             prompts: the prompt of each sample asked for; a completion of another prompt is not returned.
         Raises:
-            InputError: a segment is damaged.
+            InputError: a segment is damaged, or cannot be read.
         """
-        asked = {sample: sha256(prompt) for sample, prompt in prompts.items()}
-        parameters_sha256 = hash_parameters(parameters)
-        found: dict[tuple[SampleKey, int], Completion] = {}
-        for task in sorted({name for name, _, _ in asked}):
-            for key, completion in self._read(teacher, task, parameters_sha256):
-                if key.draw is None or key.draw >= degree or key.sample not in asked:
-                    continue
-                if key.prompt_sha256 == asked[key.sample]:
-                    found[key.sample, key.draw] = completion
+        found: dict[Draw, Completion] = {}
+        for group, wanted in _by_sample(teacher, parameters, prompts, degree):
+            found |= _by_draw(self._folder(group).completions(group, wanted))
+        return found
+
+    def has(
+        self, teacher: str, parameters: Mapping[str, Any], prompts: Mapping[SampleKey, str], degree: int
+    ) -> set[Draw]:
+        """Which completions `get` would find. Quick: it looks into the index.
+
+        Raises:
+            InputError: a segment is damaged, or cannot be read.
+        """
+        found: set[Draw] = set()
+        for group, wanted in _by_sample(teacher, parameters, prompts, degree):
+            stored = self._folder(group).stored(group, wanted)
+            found.update(((group.task, version, index), draw) for version, index, draw in stored)
+        return found
+
+    def find(self, teacher: str, parameters: Mapping[str, Any], wanted: Mapping[Draw, str]) -> dict[Draw, Completion]:
+        """The stored completions of these prompts, where each draw has a prompt of its own.
+
+        Raises:
+            InputError: a segment is damaged, or cannot be read.
+        """
+        asked: dict[str, dict[tuple[int, int, int], str]] = {}
+        for ((task, version, index), draw), prompt in wanted.items():
+            asked.setdefault(task, {})[version, index, draw] = sha256(prompt)
+        found: dict[Draw, Completion] = {}
+        for task, prompts in sorted(asked.items()):
+            group = Group(teacher, task, hash_parameters(parameters))
+            degree = 1 + max(draw for _, _, draw in prompts)
+            found |= _by_draw(self._folder(group).completions(group, Wanted(prompts, degree, by_draw=True)))
         return found
 
     def rows(self, teacher: str, task: str, parameters: Mapping[str, Any]) -> list[Completion]:
         """Every stored completion of a task with these parameters, by sample, draw and row of its recording.
 
         Raises:
-            InputError: a segment is damaged.
+            InputError: a segment is damaged, or cannot be read.
         """
-        completions = [completion for _, completion in self._read(teacher, task, hash_parameters(parameters))]
-        return sorted(completions, key=reading_order)
+        group = Group(teacher, task, hash_parameters(parameters))
+        return sorted((row for _, row in self._folder(group).completions(group, None)), key=reading_order)
 
-    def put(self, teacher: str, parameters: Mapping[str, Any], completions: Sequence[Completion]) -> None:
-        """Store these completions; they are on disk when this returns.
+    def put(
+        self,
+        teacher: str,
+        parameters: Mapping[str, Any],
+        completions: Sequence[Completion],
+        paid: Sequence[Paid | None] | None = None,
+    ) -> None:
+        """Store these completions; they are on disk when this returns. Many at once are cheaper.
 
+        Args:
+            paid: what the call that gave each completion cost; None where nothing was bought.
         Raises:
             JobError: they could not be written. What was stored before stays.
         """
         parameters_sha256 = hash_parameters(parameters)
         stored = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         lines: dict[str, list[bytes]] = {}
-        for completion in completions:
-            prompt_sha256 = None if completion.prompt is None else sha256(completion.prompt)
-            key = {"teacher": teacher, "prompt_sha256": prompt_sha256, "parameters_sha256": parameters_sha256}
-            line = to_line({"key": key, "stored": stored} | completion.to_json())
-            lines.setdefault(completion.task, []).append(line.encode())
-        with self._lock:
+        for completion, cost in zip(completions, paid or [None] * len(completions), strict=True):
+            if cost is not None and cost.usd is not None and not math.isfinite(cost.usd):
+                raise ValueError(f"a call cannot have cost {cost.usd} dollars")
+            line = write_line(teacher, parameters_sha256, stored, cost, completion)
+            lines.setdefault(completion.task, []).append(line)
+        mine = self._mine()
+        with mine.lock:
             for task, task_lines in lines.items():
-                self._append(teacher, task, b"".join(task_lines))
+                self._append(mine.writers, self.folder(teacher, task), b"".join(task_lines))
 
-    @contextmanager
-    def claim(self, teacher: str, task: str, parameters: Mapping[str, Any]) -> Iterator[None]:
-        """Be the only one that makes completions of this teacher for this task with these parameters.
+    def spent(self, teacher: str, since: float) -> Spent:
+        """What was paid this teacher from `since` (seconds since 1970) on, for whatever task. Quick, after the first.
 
-        For teachers that are quick: who comes second waits for all of it, then finds it in the store. The kernel ends a
-        claim with its process. Where files cannot be locked, the work may be done twice, which costs nothing but time:
-        of two completions with one key the first counts.
+        Raises:
+            InputError: a segment is damaged, or cannot be read.
         """
-        folder = self.folder(teacher, task)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / f".{hash_parameters(parameters)[:16]}.claim").open("a")
-        except OSError as error:
-            raise JobError(f"{folder}: completions cannot be stored ({error.strerror or error})") from None
-        with file:
-            with suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        folders = [self._folder_at(path) for path in folders_in(self.root / safe_name(teacher))]
+        sums = [folder.spent(teacher, round(since * 1e6)) for folder in folders]
+        return Spent(*map(sum, zip(Spent(0, 0, 0.0, 0), *sums, strict=True)))
+
+    def teachers(self) -> list[tuple[str, str]]:
+        """Each teacher and task of which something is stored.
+
+        Raises:
+            InputError: a segment is damaged, or cannot be read.
+        """
+        groups = {group for path in self._folders(None, None) for group in self._folder_at(path).groups()}
+        return sorted({(group.teacher, group.task) for group in groups})
+
+    def scan(
+        self,
+        teacher: str | None = None,
+        task: str | None = None,
+        damaged: Callable[[InputError], None] | None = None,
+    ) -> Iterator[StoredRow]:
+        """Every line of the store, of a teacher, of a task, as it was written: one segment after the other.
+
+        Lines that do not count for their key are among them. While segments are merged, a line may come twice.
+
+        Args:
+            damaged: told of each damaged line, which is then passed over.
+        Raises:
+            InputError: a line is damaged and `damaged` is None, or a segment cannot be read.
+        """
+        for folder in self._folders(teacher, task):
+            done: set[Path] = set()
+            while waiting := [path for path in segments_in(folder) if path not in done]:
+                done.update(waiting)
+                for path in waiting:
+                    with suppress(FileNotFoundError):  # merged with others, into one that the next list has
+                        for row in read_rows(path, damaged):
+                            if teacher in (None, row.key.teacher) and task in (None, row.completion.task):
+                                yield row
+
+    def leases(self, teacher: str, task: str, parameters: Mapping[str, Any]) -> Leases:
+        """Leases on draws of this teacher for this task with these parameters."""
+        name = sha256(json.dumps(Group(teacher, task, hash_parameters(parameters))))
+        return Leases(self.folder(teacher, task) / f"{name[:16]}.leases", task)
+
+    def idle_segments(self, teacher: str, task: str) -> list[Path]:
+        """Segments whose writer has ended. Where files cannot be locked nobody can tell, and there are none.
+
+        Raises:
+            InputError: the folder cannot be read.
+        """
+        return idle_segments(self.folder(teacher, task))
+
+    def merge(self, teacher: str, task: str) -> Merged:
+        """Join the segments of ended writers into one; readers and writers may go on meanwhile.
+
+        Raises:
+            InputError: a segment is damaged; none is touched then.
+            JobError: the new one could not be written, or a segment is edited meanwhile; all lines are still there.
+        """
+        return merge(self.folder(teacher, task))
 
     def folder(self, teacher: str, task: str) -> Path:
         """Where the segments of a teacher and task are."""
         return self.root / safe_name(teacher) / safe_name(task)
 
-    def _append(self, teacher: str, task: str, data: bytes) -> None:
-        folder = self.folder(teacher, task)
-        # The process is part of the writer's name: after a fork two processes hold this object.
-        writer = (teacher, task, os.getpid())
+    def _append(self, writers: dict[Path, Writer], folder: Path, data: bytes) -> None:
         try:
-            segment = self._segments.get(writer)
-            if segment is None or not segment.exists():
-                segment = self._segments[writer] = _create_segment(folder)
-            _append_durably(segment, data)
+            for _ in range(ATTEMPTS):
+                # Out of the list until it has written: after a failure it may end in a torn line, which is only
+                # dropped while it is the last one.
+                writer = writers.pop(folder, None) or Writer(folder)
+                if writer.append(data):
+                    writers[folder] = writer
+                    return
         except OSError as error:
-            # What reached the disk may end in a torn line, which is only dropped while it is the last one.
-            self._segments.pop(writer, None)
             raise JobError(f"{folder}: completions cannot be stored ({error.strerror or error})") from None
+        raise JobError(f"{folder}: completions cannot be stored (something removes its files all the time)")
 
-    def _read(self, teacher: str, task: str, parameters_sha256: str) -> Iterator[tuple[Key, Completion]]:
-        first: dict[Key, tuple[str, Completion]] = {}
-        for segment in sorted(self.folder(teacher, task).glob("*.jsonl")):
-            for key, stored, completion in read_segment(segment):
-                # Names of teachers and tasks are compared too: on some file systems `A` and `a` share a folder.
-                if key.teacher != teacher or completion.task != task or key.parameters_sha256 != parameters_sha256:
-                    continue
-                if key not in first or stored < first[key][0]:
-                    first[key] = (stored, completion)
-        return ((key, completion) for key, (_, completion) in first.items())
+    def _folders(self, teacher: str | None, task: str | None) -> list[Path]:
+        teachers = folders_in(self.root) if teacher is None else [self.root / safe_name(teacher)]
+        if task is not None:
+            return [folder / safe_name(task) for folder in teachers]
+        return [path for folder in teachers for path in folders_in(folder)]
 
+    def _folder(self, group: Group) -> Folder:
+        return self._folder_at(self.folder(group.teacher, group.task))
 
-def read_segment(path: Path) -> Iterator[tuple[Key, str, Completion]]:
-    """Key, time of storing and completion of each line; a torn last line is left out.
+    def _folder_at(self, path: Path) -> Folder:
+        mine = self._mine()
+        with mine.lock:
+            return mine.folders.setdefault(path, Folder(path, saves_index=self._saves_index))
 
-    Raises:
-        InputError: a line before the last is damaged, or a line is not one of the store's.
-    """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        try:
-            row = json.loads(line.decode("utf-8"))
-        except ValueError as error:
-            if number == len(lines):
-                return
-            raise InputError(
-                f"{path}, line {number}: a stored completion is damaged ({error}); "
-                "restore the file, or delete the line to have it made again"
-            ) from None
-        try:
-            key, stored = row.pop("key"), row.pop("stored")
-            completion = Completion.from_json(row)
-            yield _key(key, completion), stored, completion
-        except (AttributeError, KeyError, TypeError):
-            raise InputError(f"{path}, line {number}: not a line of the completion store") from None
-        except InputError as error:
-            raise InputError(f"{path}, line {number}: {error}") from None
+    def _mine(self) -> _Open:
+        """What this process has open: after a fork its parent's segments and locks are not its own."""
+        if self._open.pid != os.getpid():
+            self._open = _Open()
+        return self._open
 
 
-def reading_order(completion: Completion) -> tuple[int, int, int]:
-    """Sorts completions of one task by sample, draw and row of the recording."""
-    return (completion.sample_index, completion.draw or 0, completion.completion_index or 0)
+class _Open:
+    """What a process has open of a store."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.writers: dict[Path, Writer] = {}
+        self.folders: dict[Path, Folder] = {}
 
 
-def sha256(text: str) -> str:
-    """Of a prompt."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+def _by_sample(
+    teacher: str, parameters: Mapping[str, Any], prompts: Mapping[SampleKey, str], degree: int
+) -> Iterator[tuple[Group, Wanted]]:
+    """What is wanted of each task."""
+    asked: dict[str, dict[tuple[int, int, int], str]] = {}
+    for (task, version, index), prompt in prompts.items():
+        asked.setdefault(task, {})[version, index, ANY] = sha256(prompt)
+    parameters_sha256 = hash_parameters(parameters)
+    for task, hashes in sorted(asked.items()):
+        yield Group(teacher, task, parameters_sha256), Wanted(hashes, degree)
 
 
-def hash_parameters(parameters: Mapping[str, Any]) -> str:
-    """The same for equal parameters, in whatever order and whether written 0 or 0.0."""
-    return sha256(json.dumps(_canonical(parameters), sort_keys=True, separators=(",", ":")))
-
-
-def safe_name(name: str) -> str:
-    """A folder name for any text; two texts never share one."""
-    quoted = quote(name, safe=" ", errors="surrogatepass")
-    if quoted.startswith(".") or not quoted:
-        quoted = "%" + quoted.replace(".", "%2E")
-    if len(quoted) <= LONGEST_NAME:
-        return quoted
-    return f"{quoted[:LONGEST_NAME]}~{sha256(name)[:16]}"
-
-
-def _key(row: Mapping[str, Any], completion: Completion) -> Key:
-    index = completion.completion_index if completion.draw is None else None
-    return Key(
-        row["teacher"],
-        completion.sample_key,
-        row["prompt_sha256"],
-        row["parameters_sha256"],
-        completion.draw,
-        index,
-    )
-
-
-def _canonical(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _canonical(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_canonical(item) for item in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
-
-
-def _create_segment(folder: Path) -> Path:
-    created = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"{safe_name(socket.gethostname())}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
-    segment = folder / name
-    segment.open("xb").close()
-    for changed in {folder, *(path.parent for path in created)}:
-        sync_folder(changed)
-    return segment
-
-
-def _append_durably(segment: Path, data: bytes) -> None:
-    with segment.open("ab", buffering=0) as file:
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
-        os.fsync(file.fileno())
+def _by_draw(found: Sequence[tuple[Key, Completion]]) -> dict[Draw, Completion]:
+    return {(key.sample, key.draw): completion for key, completion in found if key.draw is not None}

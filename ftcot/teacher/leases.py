@@ -1,0 +1,253 @@
+"""Leases: which job makes which draws at the moment, so that no two jobs make, or pay for, the same one.
+
+    ROOT/TEACHER/TASK/5f0c….leases, one file for all jobs that want the same teacher, task and parameters:
+
+    {"b81d…": {"pid": 4242, "boot": "9c1d…", "host": "node7", "started": "8812345", "beat": 3,
+               "draws": {"1": {"0-7": "0,2-5,9", "4-7": "8"}}}}
+
+The job b81d… makes draws 0 to 7 of the samples 0, 2, 3, 4, 5 and 9 of the task's version 1, and draws 4 to 7 of
+sample 8. A job raises its `beat` every 15 seconds. It is taken for dead when its process is gone (where that can be
+looked up: on the same machine), or when a job that watches it has seen the same beat for 60 seconds of its own clock:
+no clock of one machine is ever compared with another's.
+
+A lease saves work and guards nothing. Where the file cannot be written or locked, work may be done twice, and of two
+completions with one key the first stored counts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Self
+
+from ftcot.procfs import is_alive, start_of
+from ftcot.records import SampleKey
+from ftcot.status import boot_id
+
+Draw = tuple[SampleKey, int]
+
+LIFETIME = 60.0
+"""Seconds without a beat after which a holder is taken for dead."""
+
+RENEWAL = 15.0
+"""Seconds between two beats."""
+
+PATIENCE = 5.0
+"""Seconds to wait for the lock of the file, which others hold for milliseconds, before going on without it."""
+
+
+class Leases:
+    """This job's leases on draws of one teacher, task and parameters. Safe to use from several threads.
+
+    A context manager: within it a thread renews what was taken, and on leaving all of it is given back.
+    """
+
+    def __init__(self, path: Path, task: str, *, lifetime: float = LIFETIME, renewal: float = RENEWAL) -> None:
+        self.path, self.task = path, task
+        self.lifetime, self.renewal = lifetime, renewal
+        self._id = secrets.token_hex(8)
+        self._pid = os.getpid()
+        self._mine: set[Draw] = set()
+        self._beat = 0
+        self._seen: dict[str, tuple[Any, float]] = {}
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._within = False
+        self._renewing: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._within = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if os.getpid() != self._pid:  # the copy in a forked process: they are its parent's
+            return
+        self._ended.set()
+        if self._renewing is not None:
+            self._renewing.join()
+        self.release(list(self._mine))
+
+    def take(self, items: Iterable[Draw]) -> list[Draw]:
+        """Those of the items that are this job's from now on: all that no other living job holds.
+
+        Look the store up after this, not only before: who held one of them until now may just have stored it.
+        """
+        wanted = list(items)
+        if not wanted:
+            return []
+        with self._lock, _locked(self.path, create=True) as holders:
+            held = self._held(holders)
+            taken = [item for item in wanted if item not in held]
+            self._mine.update(taken)
+            self._enter(holders)
+            if self._within and self._renewing is None:
+                self._renewing = threading.Thread(target=self._renew, name="leases", daemon=True)
+                self._renewing.start()
+        return taken
+
+    def release(self, items: Collection[Draw]) -> None:
+        """Give these back: they are stored, or given up."""
+        with self._lock:
+            if self._mine.isdisjoint(items):
+                return
+            self._mine.difference_update(items)
+            with _locked(self.path) as holders:
+                self._enter(holders)
+
+    def held(self) -> set[Draw]:
+        """What other living jobs hold."""
+        with self._lock, _locked(self.path) as holders:
+            return self._held(holders)
+
+    def held_by_others(self, items: Collection[Draw]) -> bool:
+        """Whether any of the items is another living job's."""
+        with self._lock, _locked(self.path) as holders:
+            return not self._held(holders).isdisjoint(items)
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self.renewal):
+            with self._lock, _locked(self.path, create=bool(self._mine)) as holders:
+                # Whoever took this process for dead may hold some of them by now.
+                self._mine -= self._held(holders)
+                self._enter(holders)
+
+    def _enter(self, holders: dict[str, Any]) -> None:
+        """Set this job's entry."""
+        holders.pop(self._id, None)
+        if self._mine:
+            self._beat += 1
+            me = {"pid": self._pid, "boot": boot_id(), "host": socket.gethostname(), "started": start_of(self._pid)}
+            holders[self._id] = me | {"beat": self._beat, "draws": _to_ranges(self._mine)}
+
+    def _held(self, holders: dict[str, Any]) -> set[Draw]:
+        """What other living jobs hold; the entries of dead ones are removed."""
+        held: set[Draw] = set()
+        for name in [name for name in holders if name != self._id]:
+            try:
+                if self._is_gone(name, holders[name]):
+                    del holders[name]
+                else:
+                    held.update(_from_ranges(self.task, holders[name]["draws"]))
+            except (AttributeError, KeyError, TypeError, ValueError):  # not an entry: nobody can be waited for
+                del holders[name]
+        return held
+
+    def _is_gone(self, name: str, holder: Mapping[str, Any]) -> bool:
+        here, boot = socket.gethostname(), boot_id()
+        if holder["host"] == here and holder["boot"] == boot and not is_alive(holder["pid"], holder["started"]):
+            return True
+        beat, now = holder["beat"], time.monotonic()
+        seen, since = self._seen.get(name, (None, now))
+        if seen != beat:
+            since = now
+        self._seen[name] = (beat, since)
+        return now - since >= self.lifetime
+
+
+@contextmanager
+def _locked(path: Path, *, create: bool = False) -> Iterator[dict[str, Any]]:
+    """The entries of the file, by holder; what is changed in them is written when this is left."""
+    try:
+        handle = _open_locked(path, create=create)
+    except OSError:  # not there, or not to be had: nobody's leases are known
+        yield {}
+        return
+    try:
+        text = os.pread(handle, os.fstat(handle).st_size, 0)
+        holders = _parse(text)
+        yield holders
+        written = json.dumps(holders, separators=(",", ":")).encode() + b"\n"
+        # In place, since the lock is the file's own: a new file in its place would not be locked.
+        with suppress(OSError):
+            if not holders:
+                path.unlink(missing_ok=True)
+            elif written != text:
+                os.pwrite(handle, written, 0)
+                os.ftruncate(handle, len(written))
+    finally:
+        os.close(handle)
+
+
+def _open_locked(path: Path, *, create: bool) -> int:
+    if create:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + PATIENCE
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o644)
+        try:
+            while not _lock(handle) and time.monotonic() < until:
+                time.sleep(0.005)
+            # The last holder removes the file, perhaps while this one waited for its lock.
+            if time.monotonic() >= until or path.stat().st_ino == os.fstat(handle).st_ino:
+                return handle
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Whether there is no more to wait for: the file is locked, or cannot be."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    """The entries in a file; none where it is damaged. What follows them is left from a longer list."""
+    try:
+        holders, _ = json.JSONDecoder().raw_decode(text.decode())
+    except ValueError:
+        return {}
+    return holders if isinstance(holders, dict) else {}
+
+
+def _to_ranges(items: Iterable[Draw]) -> dict[str, dict[str, str]]:
+    """The items as `{version: {draws: samples}}`, written as ranges."""
+    draws: dict[tuple[int, int], list[int]] = {}
+    for (_, version, index), draw in items:
+        draws.setdefault((version, index), []).append(draw)
+    samples: dict[str, dict[str, list[int]]] = {}
+    for (version, index), numbers in draws.items():
+        samples.setdefault(str(version), {}).setdefault(_write(numbers), []).append(index)
+    return {
+        version: {numbers: _write(indices) for numbers, indices in by_draws.items()}
+        for version, by_draws in samples.items()
+    }
+
+
+def _from_ranges(task: str, ranges: Mapping[str, Mapping[str, str]]) -> Iterator[Draw]:
+    for version, by_draws in ranges.items():
+        for numbers, indices in by_draws.items():
+            draws = _read(numbers)
+            yield from (((task, int(version), index), draw) for index in _read(indices) for draw in draws)
+
+
+def _write(numbers: Iterable[int]) -> str:
+    """`0,2-5,9` for 0, 2, 3, 4, 5 and 9."""
+    runs = groupby(enumerate(sorted(numbers)), key=lambda item: item[1] - item[0])
+    ends = [(run[0][1], run[-1][1]) for run in (list(run) for _, run in runs)]
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ends)
+
+
+def _read(text: str) -> list[int]:
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
