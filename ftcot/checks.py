@@ -11,7 +11,7 @@ import importlib.util
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,9 @@ from ftcot.nodes import here
 from ftcot.redact import secrets
 from ftcot.settings import check_settings
 from ftcot.task import Splits
+from ftcot.teacher import Estimate, Planned
+from ftcot.teacher.live import Live
+from ftcot.teacher.store import CompletionStore
 from ftcot.training.trainer import check_sharing
 
 T = TypeVar("T")
@@ -53,6 +56,10 @@ class Checker:
     hashes: FileHashes
     local: bool = True
     """The jobs run on this machine; False: what it has says nothing about theirs."""
+    dry: bool = False
+    """Nothing is to run: then no student and no teacher need be at hand, and no folder to be written to."""
+    lacks: list[str] = field(default_factory=list)
+    """Of a dry run: what a run would be refused for."""
     _memory: dict[str, Any] = field(default_factory=dict)
     _parts: dict[str, Any] = field(default_factory=dict)
 
@@ -68,7 +75,8 @@ class Checker:
         refuse_secrets(config)
         job = build(config, self._parts)
         check_settings(config)
-        self._once("cache", config, ("paths",), lambda: check_writable("paths.cache", job.cache))
+        if not self.dry:
+            self._once("cache", config, ("paths",), lambda: check_writable("paths.cache", job.cache))
         if self.local:
             devices = ("trainer", "devices")
             n = self._once("devices", config, devices, lambda: check_devices(job.trainer, config["devices"]))
@@ -77,16 +85,19 @@ class Checker:
         build_logger(job.logger)
         check_lora(job)
         # Before the task, which may be downloaded.
-        if "train" in job.stages:
+        if "train" in job.stages and not self.dry:
             self._once("student", config, ("student",), job.student.check)
         splits = self._once("task", config, ("task",), job.task.splits)
         job.check_keep(splits)
         job.method.template_for(job.student.family)
         if job.needs_teacher:
+            job.curation.check(job.task, job.teacher)
             parts = ("teacher", "task", "diversity")
             correct_only = self._once(
                 "teacher", config, parts, lambda: job.teacher.check(job.task, splits, job.diversity)
             )
+            if (judge := judge_of(job)) is not None and judge is not job.teacher:
+                judge.check(job.task, splits, job.diversity)
             if correct_only and job.curation.needs_wrong_ones:
                 raise InputError(
                     f"curation.filter={config['curation']['filter']} needs wrong completions too, but what is recorded "
@@ -94,19 +105,76 @@ class Checker:
                 )
         return Checked(config, job, splits, self._hash(job, config))
 
+    def purchase(self, checked: Checked, planned: Planned | None = None) -> Estimate:
+        """What the job's teacher would have to buy for it, of what the store has not; without what a judge says of it.
+
+        Args:
+            planned: what jobs before it will have bought; what it buys is added.
+        Raises:
+            InputError: the store is damaged.
+        """
+        job, planned = checked.job, {} if planned is None else planned
+        return job.teacher.estimate(job.task, checked.splits.train, job.diversity, self.store(checked), planned)
+
+    def store(self, checked: Checked) -> CompletionStore:
+        """Where the job finds and keeps completions."""
+        root = checked.job.cache / "completions"
+        return self._once("store", checked.config, ("paths",), lambda: CompletionStore(root, saves_index=False))
+
+    def reach(self, checked: Checked, done: Collection[str] = ()) -> Estimate | None:
+        """See to it that the job can have what it is going to buy; returns what that is, None where it asks nobody.
+
+        Args:
+            done: stages that an earlier attempt has behind it.
+        Raises:
+            InputError: the store is damaged, or a teacher it needs cannot be asked.
+        """
+        job = checked.job
+        if not job.needs_teacher or "teach" in done:
+            return None
+        parts = ("teacher", "task", "diversity", "paths")
+        estimate = self._once("purchase", checked.config, parts, lambda: self.purchase(checked))
+        if not self.local:
+            return estimate
+        if missing := estimate.stored < estimate.wanted:
+            self._once("reach", checked.config, ("teacher",), job.teacher.reach)
+        judge = judge_of(job)
+        # Which verdicts are missing shows when the completions are there. It is sure to be asked where these are not
+        # there yet, or where it has said nothing yet.
+        if judge is not None and (missing or (judge.name, job.task.name) not in self.store(checked).teachers()):
+            self._once("reach judge", checked.config, ("teacher", "curation"), judge.reach)
+        return estimate
+
     def _hash(self, job: Job, config: Mapping[str, Any]) -> str:
         # A part that is not used must not make two jobs of one: every diversity has the same vanilla fine-tuning.
         unused = set() if job.needs_teacher else {"teacher", "diversity", "curation"}
         unused |= set() if job.method.trains else {"training"}
-        student, commit = self._once("checkpoint", config, ("student", "until"), lambda: _checkpoint(job))
+        student, commit = self._once("checkpoint", config, ("student", "until"), lambda: self._checkpoint(job))
         files = {"task": job.task.files(), "student": student}
         if job.needs_teacher:
             files["teacher"] = job.teacher.files(job.task, job.diversity)
         kept = {name: part for name, part in config.items() if name not in unused}
+        if job.needs_teacher and "judge" not in job.curation.filters:  # a sweep over filters may name one for some
+            kept["curation"] = {
+                k: v if k not in ("judge", "judge_prompt") else None for k, v in kept["curation"].items()
+            }
         kept["commit"] = commit
+        if job.needs_teacher and isinstance(job.teacher, Live) and (version := job.teacher.commit()) is not None:
+            kept["teacher_commit"] = version
         if job.method.name == "few_shot_cot" and (shown := job.task.demonstrations()) is not None:
             kept["demonstrations"] = shown.text
         return job_hash(kept, files, self.hashes)
+
+    def _checkpoint(self, job: Job) -> tuple[tuple[Path, ...], str | None]:
+        """What the student's weights are read from: files, or a commit of the hub's."""
+        try:
+            return job.student.files(), job.student.commit()
+        except InputError as error:
+            if "train" in job.stages:
+                if not self.dry:
+                    raise
+                self.lacks.append(str(error))
+            return (), None  # a job that only makes training pairs needs no student
 
     def _once(self, what: str, config: Mapping[str, Any], parts: tuple[str, ...], look: Callable[[], T]) -> T:
         key = what + json.dumps([config[part] for part in parts], sort_keys=True)
@@ -116,14 +184,13 @@ class Checker:
         return found
 
 
-def _checkpoint(job: Job) -> tuple[tuple[Path, ...], str | None]:
-    """What the student's weights are read from: files, or a commit of the hub's."""
-    try:
-        return job.student.files(), job.student.commit()
-    except InputError:
-        if "train" in job.stages:
-            raise
-        return (), None  # a job that only makes training pairs needs no student
+def judge_of(job: Job) -> Live | None:
+    """Who judges the job's completions; None where nobody does."""
+    if not job.needs_teacher or "curate" not in job.stages or "judge" not in job.curation.filters:
+        return None
+    judge = job.curation.judge or job.teacher
+    assert isinstance(judge, Live)  # the filter's own check
+    return judge
 
 
 def refuse_secrets(config: Mapping[str, Any]) -> None:

@@ -26,10 +26,10 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from ftcot.durations import seconds
 from ftcot.errors import InputError
 from ftcot.folder import WEIGHTS
 from ftcot.leftovers import Leftover, find
-from ftcot.process import seconds
 from ftcot.status import Status
 
 

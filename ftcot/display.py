@@ -9,6 +9,7 @@ fine_tune_cot on multiarith
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,17 +22,23 @@ from ftcot import published
 from ftcot.job import Job
 from ftcot.records import read_json
 from ftcot.task import Splits
+from ftcot.teacher import Bill, Estimate
+from ftcot.teacher.live import Live
 
 
-def plan(console: Console, job: Job, splits: Splits, folder: Path) -> None:
-    """Say what is about to be done, before anything is spent."""
+def plan(console: Console, job: Job, splits: Splits, folder: Path, purchase: Estimate | None = None) -> None:
+    """Say what is about to be done, before anything is spent.
+
+    Args:
+        purchase: what the teacher would have to buy; None where it asks nobody.
+    """
     console.print(Text(f"{job.method.name} on {job.task.name}", style="bold"))
-    for name, value in _plan(job, splits, folder):
+    for name, value in _plan(job, splits, folder, purchase):
         # No wrapping: in a pipe a line is a line.
         console.print(Text.assemble(f"  {name:<11}", value), soft_wrap=True)
 
 
-def _plan(job: Job, splits: Splits, folder: Path) -> list[tuple[str, str]]:
+def _plan(job: Job, splits: Splits, folder: Path, purchase: Estimate | None) -> list[tuple[str, str]]:
     sizes = [f"{len(splits.train)} train"]
     if splits.validation:
         sizes.append(f"{len(splits.validation)} validation")
@@ -39,7 +46,7 @@ def _plan(job: Job, splits: Splits, folder: Path) -> list[tuple[str, str]]:
     chance = job.task.random_accuracy
     rows = [("task", ", ".join(sizes) + (f"; a guess is right {percent(chance)} of the time" if chance else ""))]
     if job.needs_teacher:
-        rows.append(("teacher", f"{job.teacher.name}, {_diversity(job)}"))
+        rows.append(("teacher", f"{job.teacher.name}, {_diversity(job)}{_purchase(job, purchase)}"))
     # Without training its weights need not be at hand.
     rows.append(("student", job.student.describe() if "train" in job.stages else job.student.name))
     if job.method.trains:
@@ -67,6 +74,33 @@ def _plan(job: Job, splits: Splits, folder: Path) -> list[tuple[str, str]]:
 def _diversity(job: Job) -> str:
     degree, temperature = job.diversity.degree, job.diversity.temperature
     return f"D = {degree} at T = {temperature:g}" if temperature else "one greedy rationale a question"
+
+
+def _purchase(job: Job, purchase: Estimate | None) -> str:
+    """`: 2,910 of 3,360 in the store, about $0.43 to buy (at most $1.20), budget $5`; empty where nothing is bought."""
+    if purchase is None or not isinstance(job.teacher, Live):
+        return ""
+    words = f": {purchase.stored:,} of {purchase.wanted:,} in the store"
+    if purchase.stored < purchase.wanted:
+        words += f", {_to_buy(job.teacher, purchase)}"
+    return words
+
+
+def _to_buy(teacher: Live, purchase: Estimate) -> str:
+    if teacher.price is None:
+        tokens = purchase.prompt_tokens + purchase.completion_tokens
+        words = f"about {short(tokens)} tokens to buy at an unknown price"
+    elif purchase.max_usd == 0:
+        words = f"{purchase.wanted - purchase.stored:,} to be made here"
+    elif purchase.usd == purchase.max_usd:
+        words = f"at most {money(purchase.max_usd)} to buy"
+    else:
+        words = f"about {money(purchase.usd)} to buy (at most {money(purchase.max_usd)})"
+    if teacher.budget_usd is not None:
+        words += f", budget {money(teacher.budget_usd)}"
+    if teacher.budget_tokens is not None:
+        words += f", budget {short(teacher.budget_tokens)} tokens"
+    return words
 
 
 def result(console: Console, folder: Path, config: Mapping[str, Any], n_train: int) -> None:
@@ -153,6 +187,44 @@ def percent(fraction: float) -> str:
 def interval(bounds: Sequence[float]) -> str:
     """`[46.05, 60.48]`, in percent."""
     return f"[{100 * bounds[0]:.2f}, {100 * bounds[1]:.2f}]"
+
+
+def bill(bought: Bill, n: int) -> str:
+    """`450 of 3,360 completions bought for $0.43 (210k tokens), 2,910 were in the store`.
+
+    Args:
+        bought: by a live teacher for a job.
+        n: completions that it has given.
+    """
+    if not bought.tokens:
+        return f"all {n:,} completions were in the store"
+    price = "at an unknown price" if bought.unpriced else f"for {money(bought.usd)}"
+    words = f"{bought.completions:,} of {n:,} completions bought {price} ({short(bought.tokens)} tokens)"
+    there = n - bought.completions
+    return words + (f", {there:,} were in the store" if there else "")
+
+
+def money(usd: float | None) -> str:
+    """`$1,204.50`, `$5`, `$0.43`, `$0.0012`; of an unknown price `unknown`."""
+    if usd is None:
+        return "unknown"
+    if usd >= 0.095 or usd == 0:
+        return f"${usd:,.2f}".removesuffix(".00")
+    usd = float(f"{usd:.1e}")  # two digits count
+    return f"${usd:.{1 - math.floor(math.log10(usd))}f}"
+
+
+def short(count: float) -> str:
+    """`840`, `61k`, `1.2M`, with two or three digits of it."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= 0.9995 * size:
+            return f"{count / size:.{0 if count >= 9.95 * size else 1}f}{letter}"
+    return f"{count:.0f}"
+
+
+def between(low: str, high: str) -> str:
+    """`61k to 214k`, or `61k` where both are the same."""
+    return low if low == high else f"{low} to {high}"
 
 
 def duration(seconds: float) -> str:

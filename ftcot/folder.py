@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -45,7 +46,7 @@ def freeze(folder: Path, config: Mapping[str, Any], job: str, *, durable: bool =
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     _write(folder / "job.yaml", text, durable=durable)
-    status = {"schema": SCHEMA, "state": "frozen", **read_status(folder), "hash": job}
+    status = {"schema": SCHEMA, "state": "frozen", "began": time.time(), **read_status(folder), "hash": job}
     _write(folder / "status.json", json.dumps(status, ensure_ascii=False, indent=2) + "\n", durable=durable)
 
 
@@ -147,6 +148,28 @@ def read_status(folder: Path) -> dict[str, Any]:
         return dict(read_json(folder / "status.json"))
     except (InputError, TypeError, ValueError):
         return {}
+
+
+def began(folder: Path) -> float | None:
+    """When the sweep that a run folder is of, or else its run, was begun, in seconds since 1970; None where there is
+    neither yet. What they may cost counts from then on, however often they are taken up again and wherever: so it is
+    written down, and not left to the times of files."""
+    if (sweep := sweep_began(folder.parent)) is not None:
+        return sweep
+    run = read_status(folder).get("began")
+    return None if run is None else float(run)
+
+
+def sweep_began(folder: Path) -> float | None:
+    """When the sweep in a sweep folder was begun; None where there is none."""
+    try:
+        values = yaml.load((folder / "sweep.yaml").read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{folder / 'sweep.yaml'}: cannot be read ({' '.join(str(error).split())})") from None
+    # A file of this name may also be one for `wandb sweep`.
+    return float(values["began"]) if isinstance(values, dict) and "began" in values else None
 
 
 def is_frozen(folder: Path) -> bool:

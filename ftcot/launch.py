@@ -21,6 +21,7 @@ from typing import Any
 
 from ftcot import rendezvous
 from ftcot.devices import Slot
+from ftcot.durations import seconds
 from ftcot.errors import InputError, JobError
 from ftcot.folder import (
     SMALL_FILES,
@@ -36,7 +37,7 @@ from ftcot.folder import (
 from ftcot.jobs import Entry, JobIndex, Lease, Runner
 from ftcot.nodes import Node, here
 from ftcot.outcome import Action, Interrupted, Outcome, RefusedError, conclude, describe, followed, reached
-from ftcot.process import GRACE, describe_death, run_worker, seconds
+from ftcot.process import GRACE, describe_death, run_worker
 
 LEAVING = GRACE + 2.0
 """Seconds to wait for a worker whose launcher is gone."""
@@ -54,6 +55,11 @@ class Decision:
 
     action: Action
     home: Path
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What an earlier attempt has behind it."""
+        return () if self.action == "new" else tuple(read_status(self.home).get("stages", ()))
 
 
 class Launch:

@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from ftcot import display
 from ftcot import evaluate as evaluation
 from ftcot.card import model_card
 from ftcot.curation import curate as curate_completions
 from ftcot.curation import judge, vanilla
+from ftcot.filters import Context
+from ftcot.folder import began
 from ftcot.job import Job, Keep
 from ftcot.prompts import DEMONSTRATION
 from ftcot.ranks import Ranks
@@ -40,7 +43,8 @@ from ftcot.records import (
 )
 from ftcot.running import Run, progress_bar
 from ftcot.status import COMPUTING, Stage, Status
-from ftcot.teacher import Session
+from ftcot.teacher import Bill, Progress, Session
+from ftcot.teacher.live import Live
 from ftcot.teacher.store import CompletionStore
 from ftcot.testing import test, test_and_keep
 
@@ -97,22 +101,40 @@ def teach(run: Run) -> None:
     run.status.count({"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)})
     if not job.needs_teacher:
         return
-    store = CompletionStore(job.cache / "completions")
     with progress_bar(run.console, f"{job.teacher.name} answers") as report:
-        session = Session(store, report, run.console.print, _beginning(run.folder))
-        completions = job.teacher.complete(job.task, splits.train, job.diversity, session)
+        session = _session(run, report)
+        try:
+            completions = job.teacher.complete(job.task, splits.train, job.diversity, session)
+        finally:
+            _count_bought(run, session.bill)
+    if isinstance(job.teacher, Live):
+        run.console.print(display.bill(session.bill, len(completions)), soft_wrap=True)
     completions = judge(completions, splits.train, job.task.answer, job.curation.candidate)
     write_records(run.folder / "completions.jsonl", completions)
     accuracy = job.teacher.accuracy(job.task, splits, completions)
-    tokens = sum(sum((completion.usage or {}).values()) for completion in completions)
+    usages = (completion.usage or {} for completion in completions)
+    tokens = sum(usage.get("prompt", 0) + usage.get("completion", 0) for usage in usages)  # the rest is a part of these
     run.status.update(teacher_accuracy=accuracy, teacher_cost_usd=job.teacher.cost(completions))
     run.status.count({"completions": len(completions), "teacher_tokens": tokens})
 
 
-def _beginning(folder: Path) -> float:
-    """When the sweep that the folder is of, or else its run, was begun."""
-    files = (folder.parent / "sweep.yaml", folder / "job.yaml")
-    return next((file.stat().st_mtime for file in files if file.exists()), time.time())
+def _count_bought(run: Run, bill: Bill) -> None:
+    """Add to what earlier attempts have bought."""
+    if not isinstance(run.job.teacher, Live):
+        return
+    counts = run.status.get("counts", {})
+    spent = counts.get("teacher_spent_usd", 0.0)
+    run.status.count(
+        {
+            "teacher_bought": counts.get("teacher_bought", 0) + bill.completions,
+            "teacher_spent_usd": None if bill.unpriced or spent is None else round(spent + bill.usd, 9),
+        }
+    )
+
+
+def _session(run: Run, report: Progress) -> Session:
+    store = CompletionStore(run.job.cache / "completions")
+    return Session(store, report, run.console.print, began(run.folder) or time.time())
 
 
 def curate(run: Run) -> None:
@@ -123,11 +145,15 @@ def curate(run: Run) -> None:
     elif job.needs_teacher:
         completions = read_records(run.folder / "completions.jsonl", Completion)
         template = run.template if job.method.trains else DEMONSTRATION
-        curated = curate_completions(train, completions, template, job.diversity, job.curation)
+        with progress_bar(run.console, "filtering") as report:
+            context = Context(job.task, job.teacher, _session(run, report))
+            curated = curate_completions(train, completions, template, job.diversity, job.curation, context)
     else:
         return
     write_records(run.folder / "examples.jsonl", curated.examples)
     run.status.count({"curation": curated.counts})
+    if "judge_cost_usd" in curated.counts:
+        run.status.update(judge_cost_usd=curated.counts["judge_cost_usd"])
     run.console.print(describe_curation(curated.counts), soft_wrap=True)
 
 
@@ -257,11 +283,15 @@ def _training_text(run: Run) -> list[str]:
 
 
 def describe_curation(counts: Mapping[str, Any]) -> str:
-    """`kept 323 of 420 completions (97 wrong answer); 97 of 420 questions have none`."""
+    """`kept 2,574 of 3,360 completions (786 wrong answer); 5.9 of 8 rationales a question differ; 46 of 420 ...`."""
     if "completions" not in counts:
-        return f"{counts['kept']} pairs from {counts['questions']} questions"
-    dropped = ", ".join(f"{n} {reason}" for reason, n in counts["dropped"].items())
-    text = f"kept {counts['kept']} of {counts['completions']} completions" + (f" ({dropped})" if dropped else "")
-    text += f"; {counts['questions_without']} of {counts['questions']} questions have none"
+        return f"{counts['kept']:,} pairs from {counts['questions']:,} questions"
+    dropped = ", ".join(f"{n:,} {reason}" for reason, n in counts["dropped"].items())
+    text = f"kept {counts['kept']:,} of {counts['completions']:,} completions" + (f" ({dropped})" if dropped else "")
+    answered = counts["questions"] - counts["questions_unanswered"]
+    if counts["completions"] > answered:
+        mean = round(counts["completions"] / answered, 1)
+        text += f"; {counts['effective_diversity']:.1f} of {mean:g} rationales a question differ"
+    text += f"; {counts['questions_without']:,} of {counts['questions']:,} questions have none"
     unanswered = counts["questions_unanswered"]
-    return text + (f", {unanswered} of them no completion at all" if unanswered else "")
+    return text + (f", {unanswered:,} of them no completion at all" if unanswered else "")

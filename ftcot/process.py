@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from types import FrameType
 from typing import IO
 
 from ftcot.devices import Slot
-from ftcot.errors import InputError, JobError
+from ftcot.errors import JobError
 from ftcot.procfs import children, kill_tree
 from ftcot.stop import SIGNALS
 
@@ -52,8 +51,6 @@ GRACE = 30.0
 TAIL = 4000
 """Bytes of a silent worker's stderr that are kept where it could not write its log."""
 
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
 
 @dataclass(frozen=True)
 class Ended:
@@ -75,21 +72,6 @@ class _Requests:
 
     asked: list[int] = field(default_factory=list)
     late_at: float | None = None
-
-
-def seconds(timeout: object) -> float | None:
-    """A config's `timeout` in seconds; None: no limit.
-
-    Raises:
-        InputError: it is no time.
-    """
-    if timeout is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(timeout).strip())
-    value = float(found[1]) * _UNITS[found[2]] if found else 0.0
-    if value <= 0:
-        raise InputError(f"timeout={timeout}: expected seconds, or a time such as 90m, 2h or 1d")
-    return value
 
 
 def run_worker(

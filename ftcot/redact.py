@@ -13,12 +13,14 @@ from typing import Any
 def secrets() -> dict[str, str]:
     """The environment's keys, tokens and passwords, and the variable each is in."""
     endings = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
-    return {text: name for name, text in os.environ.items() if name.upper().endswith(endings) and len(text) >= 8}
+    # Values are looked at where the name fits: this is asked for every reply of a server.
+    names = [name for name in os.environ if name.upper().endswith(endings)]
+    return {text: name for name in names if len(text := os.environ.get(name, "")) >= 8}
 
 
-def without_secrets(value: Any) -> Any:
-    """`value` with every secret of the environment blanked, in case one found its way into it."""
-    return _blank(value, sorted(secrets(), key=len, reverse=True))  # one may hold another
+def without_secrets(value: Any, *more: str) -> Any:
+    """`value` with every secret of the environment blanked, and `more`, in case one found its way into it."""
+    return _blank(value, sorted({*secrets(), *more}, key=len, reverse=True))  # one may hold another
 
 
 def _blank(value: Any, hidden: list[str]) -> Any:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ftcot.checks import Checked
     from ftcot.launch import Launch, Outcome
     from ftcot.nodes import Node
+    from ftcot.teacher import Estimate
 
 
 def main() -> None:
@@ -136,24 +137,35 @@ def _single(composer: Composer, overrides: Sequence[str]) -> int:
     values = freeze(config)
 
     from ftcot.checks import Checker, check_writable
+    from ftcot.estimate import Asked, estimate, is_dry
     from ftcot.folder import check_space
     from ftcot.jobs import FileHashes
     from ftcot.launch import Interrupted, Launch, describe
+    from ftcot.log import screen
     from ftcot.nodes import here, requeue
 
-    hashes = FileHashes(Path(values["paths"]["cache"]) / "hashes.json")
-    checked = Checker(hashes).check(values)
+    hashes, dry = FileHashes(Path(values["paths"]["cache"]) / "hashes.json"), is_dry(values)
+    checker = Checker(hashes, dry=dry)
+    checked = checker.check(values)
+    launch = Launch(values, checked.hash, explicit)
+    if dry:
+        launch.refuse_folder()
+        job = Asked(f"{checked.job.method.name} on {checked.job.task.name}", checked, launch.peek())
+        estimate(screen(), [job], checker)
+        return 0
     check_writable("hydra.run.dir", explicit or Path("outputs").absolute())
     node = here(values["trainer"])
-    launch = Launch(values, checked.hash, explicit)
     if node.first:
         launch.refuse()
+    purchase = None
     if (decision := launch.peek()).action != "reused":
         check_space(decision.home, values)
+        purchase = checker.reach(checked, decision.stages) if node.first else None
     hashes.save()
     try:
         if node.first:
-            outcome = _claimed(launch, checked, node, f"python -m ftcot.run {' '.join(overrides)}")
+            command = f"python -m ftcot.run {' '.join(overrides)}"
+            outcome = _claimed(launch, checked, purchase, node, command)
         else:
             print(f"{node}: takes part once the first one runs this job", flush=True)
             outcome = launch.follow(node)
@@ -166,7 +178,7 @@ def _single(composer: Composer, overrides: Sequence[str]) -> int:
     return 0 if outcome.ok else 1
 
 
-def _claimed(launch: Launch, checked: Checked, node: Node, command: str) -> Outcome:
+def _claimed(launch: Launch, checked: Checked, purchase: Estimate | None, node: Node, command: str) -> Outcome:
     """Run the job, unless it is done; the plan stands on the screen and in its log before the worker starts."""
     from ftcot import display
     from ftcot.log import Log
@@ -174,7 +186,7 @@ def _claimed(launch: Launch, checked: Checked, node: Node, command: str) -> Outc
     with launch.claim() as decision:
         if decision.action != "reused":
             with Log(decision.home / "log.txt", command) as log:
-                display.plan(log.console, checked.job, checked.splits, decision.home)
+                display.plan(log.console, checked.job, checked.splits, decision.home, purchase)
                 if decision.action == "continued":
                     log.console.print(f"goes on where it stopped: {decision.home}", soft_wrap=True)
                 if node.count > 1:

@@ -32,10 +32,12 @@ from ftcot.checks import Checker
 from ftcot.complaints import bare_integers
 from ftcot.compose import Composer
 from ftcot.errors import InputError
+from ftcot.estimate import is_dry
 from ftcot.folder import thaw
 from ftcot.grid import Planned
 from ftcot.handoff import FrozenJobs
 from ftcot.jobs import FileHashes
+from ftcot.launch import Launch
 from ftcot.launchers import Launcher, refuse_missing
 from ftcot.ledger import DONE, Member
 from ftcot.log import screen
@@ -66,6 +68,8 @@ def search(composer: Composer, overrides: Sequence[str]) -> int:
     own = [word for word in parsed if not word.is_hydra_override()]
     settings = settings_of(master, launcher, overrides)
     sweeper = _complete(master, launcher, overrides)
+    if is_dry(master):
+        raise InputError("dry_run=true: which jobs a search runs is known only as it runs; ask about a sweep of some")
 
     from ftcot.study import Study  # with Optuna, which nothing else needs
 
@@ -220,6 +224,9 @@ class Trials:
         if checked.config["until"] != "evaluate":
             raise InputError(f"until={checked.config['until']}: a search needs until=evaluate")
         self.launcher.check([checked.config])
+        decision = Launch(checked.config, checked.hash, None).peek()
+        if decision.action != "reused":
+            self.checker.reach(checked, decision.stages)
         return Planned(number, special, checked)
 
     def _returned(self, job: Member) -> JobReturn:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from ftcot.durations import seconds
 from ftcot.errors import InputError
 from ftcot.job import Keep
-from ftcot.process import seconds
 
 CHOICES = {"keep": get_args(Keep), "on_error": ("continue", "stop")}
 

@@ -22,9 +22,11 @@ from ftcot.brake import Brake
 from ftcot.checks import Checker, check_writable, refuse_secrets
 from ftcot.compose import Composer
 from ftcot.display import place
+from ftcot.estimate import Asked, estimate, is_dry
 from ftcot.folder import new_folder
 from ftcot.grid import expand, plan
 from ftcot.jobs import FileHashes
+from ftcot.launch import Launch
 from ftcot.launchers import Launcher, refuse_missing
 from ftcot.ledger import DONE, Member
 from ftcot.log import screen
@@ -46,12 +48,23 @@ def sweep(composer: Composer, overrides: Sequence[str]) -> int:
     launcher = Launcher.of(master, overrides)
     console = screen()
     settings = settings_of(master, launcher, overrides)
-    hashes = FileHashes(Path(settings.cache) / "hashes.json")
+    hashes, dry = FileHashes(Path(settings.cache) / "hashes.json"), is_dry(master)
+    checker = Checker(hashes, launcher.is_local, dry)
     with progress_bar(console, "checking jobs") as report:
-        jobs = plan(composer, grid, Checker(hashes, launcher.is_local), report)
+        jobs = plan(composer, grid, checker, report)
     launcher.check([job.checked.config for job in jobs])
-    folder = folder_of(master, overrides)
+    folder = folder_of(master, overrides, dry=dry)
     folder.refuse(jobs)
+    decided = [Launch(job.checked.config, job.checked.hash, folder.path / job.name).peek() for job in jobs]
+    if dry:
+        asked = [
+            Asked(" ".join(job.overrides), job.checked, decision) for job, decision in zip(jobs, decided, strict=True)
+        ]
+        estimate(console, asked, checker)
+        return 0
+    for job, decision in zip(jobs, decided, strict=True):
+        if decision.action != "reused":
+            checker.reach(job.checked, decision.stages)
     hashes.save()
     with folder.alone():
         folder.add(jobs, settings)
@@ -109,16 +122,17 @@ def verdict(board: Board, signal: int | None) -> int:
     return 1
 
 
-def folder_of(master: DictConfig, overrides: Sequence[str]) -> SweepFolder:
+def folder_of(master: DictConfig, overrides: Sequence[str], *, dry: bool = False) -> SweepFolder:
     """The sweep folder that a command line names, or a new one.
 
     Raises:
-        InputError: it cannot be written to.
+        InputError: it cannot be written to, and is to be.
     """
     said = any(word.lstrip("+").startswith("hydra.sweep.dir=") for word in overrides)
     named = Path(str(OmegaConf.select(master, "hydra.sweep.dir", throw_on_missing=False))).expanduser().absolute()
     folder = SweepFolder(named if said else new_folder("multirun"))
-    check_writable("hydra.sweep.dir", folder.path)
+    if not dry:
+        check_writable("hydra.sweep.dir", folder.path)
     return folder
 
 

@@ -10,6 +10,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import yaml
 
 import ftcot
 from ftcot.errors import InputError
-from ftcot.folder import freeze, is_frozen, move_aside
+from ftcot.folder import freeze, is_frozen, move_aside, sweep_began
 from ftcot.grid import Planned
 from ftcot.handoff import ended
 from ftcot.launch import Launch
@@ -103,12 +104,12 @@ class SweepFolder:
         Raises:
             InputError: somebody has made the folder meanwhile.
         """
-        new = not self.path.exists()
+        new, began = not self.path.exists(), sweep_began(self.path) or time.time()
         stage = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
         stage.mkdir(parents=True)
         try:
             events = [self._add(job, stage) for job in jobs]
-            values = {"schema": SCHEMA, "result_version": ftcot.RESULT_VERSION, **vars(settings)}
+            values = {"schema": SCHEMA, "result_version": ftcot.RESULT_VERSION, "began": began, **vars(settings)}
             values = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
             write_atomic(stage / "sweep.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120))
             if new:

@@ -80,3 +80,30 @@ def test_durations_read_well(seconds: float, words: str) -> None:
 
 def test_columns_are_aligned_without_trailing_spaces() -> None:
     assert display.columns([("a", "1", ""), ("bcd", "22", "x")], right={1}) == ["a     1", "bcd  22  x"]
+
+
+@pytest.mark.parametrize(
+    ("usd", "words"),
+    [
+        (None, "unknown"),
+        (0, "$0"),
+        (0.0000012, "$0.0000012"),
+        (0.00999, "$0.010"),
+        (0.0371, "$0.037"),
+        (0.2, "$0.20"),
+        (0.999, "$1"),
+        (1.005, "$1.00"),
+        (5, "$5"),
+        (1204.5, "$1,204.50"),
+    ],
+)
+def test_money(usd: float | None, words: str) -> None:
+    assert display.money(usd).removesuffix(".00") == words.removesuffix(".00")
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0"), (999, "999"), (999.7, "1.0k"), (1234, "1.2k"), (61_400, "61k"), (999_600, "1.0M"), (12_345_678, "12M")],
+)
+def test_a_count_in_short(count: float, words: str) -> None:
+    assert display.short(count) == words

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftcot.errors import InputError
-from ftcot.folder import check_space, fill, freeze, read_status, thaw
+from ftcot.folder import began, check_space, fill, freeze, read_status, thaw
 from ftcot.status import Status
 
 Config = Callable[..., dict[str, Any]]
@@ -28,17 +30,21 @@ def test_a_frozen_folder_holds_the_config_and_says_so(compose: Config, tmp_path:
     config = compose("task=multiarith", "diversity=8")
     freeze(tmp_path / "run", config, "5f0c", durable=durable)
     assert thaw(tmp_path / "run") == config
-    assert read_status(tmp_path / "run") == {"schema": 1, "state": "frozen", "hash": "5f0c"}
+    status = read_status(tmp_path / "run")
+    assert time.time() - 60 < status.pop("began") <= time.time()
+    assert status == {"schema": 1, "state": "frozen", "hash": "5f0c"}
     assert names(tmp_path / "run") == ["job.yaml", "status.json"]
 
 
 @pytest.mark.parametrize("durable", [True, False])
 def test_a_folder_that_is_frozen_again_keeps_what_it_knows(compose: Config, tmp_path: Path, durable: bool) -> None:
     freeze(tmp_path, compose(), "5f0c", durable=durable)
+    began = read_status(tmp_path)["began"]
     Status(tmp_path).update(state="stopped", stages=["teach"])
     freeze(tmp_path, compose("until=curate"), "5f0c", durable=durable)
     assert thaw(tmp_path)["until"] == "curate"
-    assert read_status(tmp_path) == {"schema": 1, "state": "stopped", "hash": "5f0c", "stages": ["teach"]}
+    kept = {"schema": 1, "state": "stopped", "began": began, "hash": "5f0c", "stages": ["teach"]}
+    assert read_status(tmp_path) == kept
 
 
 values = st.recursive(
@@ -54,6 +60,32 @@ def test_what_is_frozen_is_thawed(config: dict[str, Any], tmp_path_factory: pyte
     freeze(folder, config, "5f0c", durable=False)
     assert thaw(folder) == config
     assert yaml.safe_load((folder / "job.yaml").read_text(encoding="utf-8")) == config
+
+
+def test_a_run_began_when_it_was_first_frozen_whatever_becomes_of_its_files(compose: Config, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert began(home) is None
+    freeze(home, compose(), "5f0c")
+    first = began(home)
+    assert first is not None
+    Status(home).claim()
+    freeze(home, compose("until=curate"), "5f0c")
+    os.utime(home / "job.yaml", (0, 0))  # another machine's copy of it
+    assert began(home) == first
+    fill(home, tmp_path / "copy")
+    assert began(tmp_path / "copy") == first
+
+
+def test_a_run_of_a_sweep_began_with_the_sweep(compose: Config, tmp_path: Path) -> None:
+    freeze(tmp_path / "0-5f0c", compose(), "5f0c")
+    own = began(tmp_path / "0-5f0c")
+    (tmp_path / "sweep.yaml").write_text("program: train.py\nmethod: grid\n")  # W&B's
+    assert began(tmp_path / "0-5f0c") == own
+    (tmp_path / "sweep.yaml").write_text("schema: 1\nbegan: 1790000000.25\n")
+    assert began(tmp_path / "0-5f0c") == 1790000000.25
+    (tmp_path / "sweep.yaml").write_text("began: [")
+    with pytest.raises(InputError, match=r"sweep\.yaml: cannot be read"):
+        began(tmp_path / "0-5f0c")
 
 
 def test_a_filled_folder_has_everything_but_the_weights_which_it_points_to(tmp_path: Path) -> None:

@@ -276,7 +276,13 @@ def test_curation_is_described_in_a_line() -> None:
         "questions": 420,
         "questions_without": 97,
         "questions_unanswered": 0,
+        "effective_diversity": 1.0,
     }
     assert describe_curation(counts) == (
         "kept 323 of 420 completions (87 wrong answer, 10 no answer); 97 of 420 questions have none"
+    )
+    several = {"completions": 3360, "kept": 2574, "dropped": {"wrong answer": 786}, "effective_diversity": 5.873}
+    assert describe_curation(counts | several | {"questions_without": 46}) == (
+        "kept 2,574 of 3,360 completions (786 wrong answer); 5.9 of 8 rationales a question differ; "
+        "46 of 420 questions have none"
     )

@@ -14,9 +14,10 @@ import pytest
 
 from ftcot import process
 from ftcot.devices import Slot
+from ftcot.durations import seconds
 from ftcot.errors import InputError
 from ftcot.outcome import conclude
-from ftcot.process import Ended, run_worker, seconds
+from ftcot.process import Ended, run_worker
 from ftcot.status import Status
 from tests.command import is_gone, read, wait_for
 from tests.conftest import ROOT

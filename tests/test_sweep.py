@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from ftcot.checks import Checker
 from ftcot.compose import Composer, conf_dir
 from ftcot.errors import InputError
+from ftcot.folder import began, sweep_began
 from ftcot.grid import expand, plan
 from ftcot.jobs import FileHashes
 from ftcot.ledger import Ledger
@@ -89,6 +91,18 @@ def test_a_sweep_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert states(folder.path) == ["frozen"] * 3
     assert folder.settings() == settings
     assert [path.name for path in tmp_path.iterdir()] == ["sweep"]
+
+
+def test_a_sweep_began_when_its_first_jobs_were_frozen(tmp_path: Path) -> None:
+    jobs, settings = planned(tmp_path, "seed=0,1,2")
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.add(jobs[:1], settings)
+    first = sweep_began(folder.path)
+    assert first is not None
+    os.utime(folder.path / "sweep.yaml", (0, 0))  # another machine's copy of it
+    folder.add(jobs, settings)
+    assert sweep_began(folder.path) == first
+    assert {began(folder.path / job.name) for job in jobs} == {first}
 
 
 def test_the_sweep_is_the_group_of_its_runs_in_w_and_b(tmp_path: Path) -> None:

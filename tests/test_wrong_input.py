@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar, cast
 
 import pytest
 
@@ -218,6 +223,132 @@ def test_an_online_tracker_needs_a_login(wrong: Wrong, monkeypatch: pytest.Monke
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     assert "logger.mode=online: not logged in" in wrong("logger.mode=online")
+
+
+@pytest.fixture
+def asked(wrong: Wrong, monkeypatch: pytest.MonkeyPatch) -> Wrong:
+    """Runs a job whose teacher is a model behind a server, which must be refused; returns its one line."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return lambda *words: wrong("teacher=api", "logger=none", "teacher.model=m", *words)
+
+
+def test_a_server_that_needs_a_key(asked: Wrong) -> None:
+    said = asked()
+    assert "api.openai.com" in said
+    assert "$OPENAI_API_KEY is not set" in said
+
+
+def test_a_server_that_is_not_there(asked: Wrong) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+    said = asked(f"teacher.base_url={url}")  # closed by now
+    assert f"teacher.base_url={url}: cannot be connected to" in said
+    assert asked("-m", f"teacher.base_url={url}", "diversity=1,2") == said
+
+
+class _Models(BaseHTTPRequestHandler):
+    """Lists its models, and remembers what it was asked."""
+
+    def do_GET(self) -> None:
+        body = json.dumps({"object": "list", "data": [{"id": "tiny-llama", "max_model_len": 2048}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        cast(_Server, self.server).asked.append(self.path)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class _Server(ThreadingHTTPServer):
+    asked: ClassVar[list[str]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+@pytest.fixture
+def server() -> Iterator[_Server]:
+    with _Server(("127.0.0.1", 0), _Models) as found:
+        found.asked.clear()
+        thread = threading.Thread(target=found.serve_forever, args=(0.01,))
+        thread.start()
+        yield found
+        found.shutdown()
+        thread.join()
+
+
+def test_a_model_that_the_server_has_not(asked: Wrong, server: _Server) -> None:
+    said = asked(f"teacher.base_url={server.url}")
+    assert f"teacher.model=m: {server.url} has no such model; it has tiny-llama" in said
+    assert server.asked == ["/v1/models"]  # and nothing that costs anything
+
+
+def test_a_sweep_asks_a_server_once(asked: Wrong, server: _Server) -> None:
+    said = asked("-m", f"teacher.base_url={server.url}", "diversity=1,2", "seed=0,1")
+    assert "has no such model" in said
+    assert server.asked == ["/v1/models"]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("teacher.context=256", "teacher.context=256: question "),
+        ("teacher.context=700;teacher.prompting.max_tokens=512", "needs "),
+        ("teacher.prompting.prompt='Think step by step.'", "has no {question} in it"),
+        ("teacher.prompting.prompt='{question} {answer}'", "{answer} is not one of {question}, {demonstrations}"),
+        ("teacher.prompting.style=socratic", "teacher.prompting.style='socratic': expected one of zero_shot_cot, "),
+        ("teacher.prompting.verbosity=loud", "teacher.prompting.verbosity='loud': style zero_shot_cot has short, "),
+        ("teacher.prompting.max_tokens=0", "teacher.prompting.max_tokens=0: expected 1 or more"),
+        ("teacher.budget_usd=-1", "teacher.budget_usd=-1: expected 0 or more, or null for no limit"),
+        ("teacher.budget_tokens=-1", "teacher.budget_tokens=-1: expected 0 or more, or null for no limit"),
+        ("teacher.budget_usd=1", "teacher.budget_usd=1: what tiny-llama costs is not known"),
+        ("teacher.prices={input: 1}", "teacher.prices.output: missing"),
+        ("teacher.prices={input: -1, output: 2}", "teacher.prices.input=-1: expected US dollars"),
+        ("teacher.tokenizer=no/tokenizer.json", "teacher.tokenizer=no/tokenizer.json: no such file"),
+        ("teacher.model=''", "teacher.model: which model shall answer?"),
+        ("teacher.base_url=127.0.0.1:8000", "teacher.base_url=127.0.0.1:8000: expected the URL of a server"),
+    ],
+    ids=lambda value: value if value.startswith("teacher") and ":" not in value else "",
+)
+def test_a_teacher_that_cannot_be_asked_so(asked: Wrong, server: _Server, words: str, line: str) -> None:
+    url = () if "base_url" in words else (f"teacher.base_url={server.url}",)
+    assert line in asked("teacher.model=tiny-llama", *url, *words.split(";"))
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("damage", ["a line", "a segment", "all"])
+def test_a_store_that_cannot_be_read(asked: Wrong, server: _Server, tmp_path: Path, damage: str) -> None:
+    store = tmp_path / "cache" / "completions"
+    folder = store / "tiny-llama" / "generated_coin_flip"
+    folder.mkdir(parents=True)
+    segment = folder / "host-1-ab.jsonl"
+    if damage == "a line":
+        segment.write_text('{"key": \n{"key": {}}\n')
+    elif damage == "a segment":
+        segment.symlink_to(segment)  # nobody can open it, root no more than others
+    else:
+        shutil.rmtree(store)
+        store.write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    said = asked("teacher.model=tiny-llama", f"teacher.base_url={server.url}", f"paths.cache={tmp_path / 'cache'}")
+    assert str({"a line": segment, "a segment": folder, "all": store}[damage]) in said
+    assert sorted(tmp_path.rglob("*")) == before
+    assert server.asked == []
+
+
+def test_a_judge_that_is_not_there(wrong: Wrong) -> None:
+    said = wrong(
+        "logger=none",
+        "curation.filter=judge",
+        "+teacher@curation.judge=api",
+        "curation.judge.model=m",
+        "curation.judge.base_url=http://127.0.0.1:9/v1",
+    )
+    assert "http://127.0.0.1:9/v1: cannot be connected to" in said
 
 
 @pytest.mark.data

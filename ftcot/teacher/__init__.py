@@ -8,7 +8,7 @@ every one for ever. `Replay` reads recordings, `Procedural` writes rationales fo
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,6 +30,18 @@ def no_progress(done: int, total: int, note: str = "") -> None:
     """For work that nobody watches."""
 
 
+@dataclass
+class Bill:
+    """What a teacher has bought for a job so far."""
+
+    completions: int = 0
+    """Those that are whole."""
+    tokens: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+    """Calls whose price is not known."""
+
+
 @dataclass(frozen=True)
 class Session:
     """What a job lends its teacher."""
@@ -41,6 +53,8 @@ class Session:
     since: float = 0.0
     """Seconds since 1970: what the teacher cost from then on, whichever job bought it, counts against its budgets. The
     beginning of the sweep or the run, so that neither a sweep's many jobs nor a restart spend a budget twice."""
+    bill: Bill = field(default_factory=Bill)
+    """The teacher adds to it what it buys."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,8 @@ class Estimate:
     """Of these, what the store has (or an earlier job of the sweep will have bought)."""
     calls: int = 0
     prompt_tokens: int = 0
+    """Expected."""
+    max_prompt_tokens: int = 0
     completion_tokens: int = 0
     """Expected, from what the store holds of this teacher; without that, as many as are allowed."""
     max_completion_tokens: int = 0
