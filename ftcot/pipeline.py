@@ -11,27 +11,19 @@ A stage reads what the one before wrote, so a run goes on wherever it was stoppe
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from ftcot import display
 from ftcot import evaluate as evaluation
 from ftcot.card import model_card
-from ftcot.curation import curate as curate_completions
-from ftcot.curation import judge, vanilla
-from ftcot.filters import Context
-from ftcot.folder import began
 from ftcot.job import Job, Keep
-from ftcot.prompts import DEMONSTRATION
 from ftcot.ranks import Ranks
 from ftcot.records import (
-    Completion,
     Example,
     Prediction,
     Score,
@@ -39,13 +31,10 @@ from ftcot.records import (
     read_records,
     write_atomic,
     write_json,
-    write_records,
 )
-from ftcot.running import Run, progress_bar
+from ftcot.running import Run
 from ftcot.status import COMPUTING, Stage, Status
-from ftcot.teacher import Bill, Progress, Session
-from ftcot.teacher.live import Live
-from ftcot.teacher.store import CompletionStore
+from ftcot.teaching import curate, teach
 from ftcot.testing import test, test_and_keep
 
 if TYPE_CHECKING:
@@ -93,68 +82,6 @@ def _logger(
         console.print(line, soft_wrap=True, highlight=False)
 
     return open_logger(job, folder, status, online=not set(COMPUTING).isdisjoint(pending), say=say)
-
-
-def teach(run: Run) -> None:
-    """The teacher's completions for the training questions, judged."""
-    job, splits = run.job, run.splits
-    run.status.count({"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)})
-    if not job.needs_teacher:
-        return
-    with progress_bar(run.console, f"{job.teacher.name} answers") as report:
-        session = _session(run, report)
-        try:
-            completions = job.teacher.complete(job.task, splits.train, job.diversity, session)
-        finally:
-            _count_bought(run, session.bill)
-    if isinstance(job.teacher, Live):
-        run.console.print(display.bill(session.bill, len(completions)), soft_wrap=True)
-    completions = judge(completions, splits.train, job.task.answer, job.curation.candidate)
-    write_records(run.folder / "completions.jsonl", completions)
-    accuracy = job.teacher.accuracy(job.task, splits, completions)
-    usages = (completion.usage or {} for completion in completions)
-    tokens = sum(usage.get("prompt", 0) + usage.get("completion", 0) for usage in usages)  # the rest is a part of these
-    run.status.update(teacher_accuracy=accuracy, teacher_cost_usd=job.teacher.cost(completions))
-    run.status.count({"completions": len(completions), "teacher_tokens": tokens})
-
-
-def _count_bought(run: Run, bill: Bill) -> None:
-    """Add to what earlier attempts have bought."""
-    if not isinstance(run.job.teacher, Live):
-        return
-    counts = run.status.get("counts", {})
-    spent = counts.get("teacher_spent_usd", 0.0)
-    run.status.count(
-        {
-            "teacher_bought": counts.get("teacher_bought", 0) + bill.completions,
-            "teacher_spent_usd": None if bill.unpriced or spent is None else round(spent + bill.usd, 9),
-        }
-    )
-
-
-def _session(run: Run, report: Progress) -> Session:
-    store = CompletionStore(run.job.cache / "completions")
-    return Session(store, report, run.console.print, began(run.folder) or time.time())
-
-
-def curate(run: Run) -> None:
-    """The pairs the student is trained on, or shown."""
-    job, train = run.job, run.splits.train
-    if job.method.name == "fine_tune":
-        curated = vanilla(train, run.template)
-    elif job.needs_teacher:
-        completions = read_records(run.folder / "completions.jsonl", Completion)
-        template = run.template if job.method.trains else DEMONSTRATION
-        with progress_bar(run.console, "filtering") as report:
-            context = Context(job.task, job.teacher, _session(run, report))
-            curated = curate_completions(train, completions, template, job.diversity, job.curation, context)
-    else:
-        return
-    write_records(run.folder / "examples.jsonl", curated.examples)
-    run.status.count({"curation": curated.counts})
-    if "judge_cost_usd" in curated.counts:
-        run.status.update(judge_cost_usd=curated.counts["judge_cost_usd"])
-    run.console.print(describe_curation(curated.counts), soft_wrap=True)
 
 
 def train(run: Run) -> None:
@@ -236,7 +163,7 @@ def evaluate(run: Run) -> None:
             "generated": sum(prediction.n_tokens for prediction in predictions),
             "teacher": counts.get("teacher_tokens", 0),
         },
-        cost_usd=run.status.get("teacher_cost_usd") if job.needs_teacher else 0.0,
+        cost_usd=_cost(run) if job.needs_teacher else 0.0,
         epochs=tuple(asdict(score) for score in scores),
         devices=run.ranks.world,
         device_seconds=run.status.get("device_seconds", 0.0),
@@ -245,6 +172,12 @@ def evaluate(run: Run) -> None:
     if job.method.trains:
         finish_weights(run, score)
     run.logger.summarize(score, [p for p in predictions if (p.epoch, p.split) == (last, "test")], run.splits.test)
+
+
+def _cost(run: Run) -> float | None:
+    """What the teacher's words and a judge's cost; None where one of them is not known."""
+    costs = [run.status.get(key, 0.0) for key in ("teacher_cost_usd", "judge_cost_usd")]
+    return None if None in costs else sum(costs)
 
 
 def finish_weights(run: Run, score: Score) -> None:
@@ -280,18 +213,3 @@ STAGES: Mapping[Stage, Callable[[Run], None]] = {
 def _training_text(run: Run) -> list[str]:
     """What a student from scratch trains its tokenizer on when nothing is fine-tuned."""
     return [f"{sample.question} {sample.answer}" for sample in run.splits.train]
-
-
-def describe_curation(counts: Mapping[str, Any]) -> str:
-    """`kept 2,574 of 3,360 completions (786 wrong answer); 5.9 of 8 rationales a question differ; 46 of 420 ...`."""
-    if "completions" not in counts:
-        return f"{counts['kept']:,} pairs from {counts['questions']:,} questions"
-    dropped = ", ".join(f"{n:,} {reason}" for reason, n in counts["dropped"].items())
-    text = f"kept {counts['kept']:,} of {counts['completions']:,} completions" + (f" ({dropped})" if dropped else "")
-    answered = counts["questions"] - counts["questions_unanswered"]
-    if counts["completions"] > answered:
-        mean = round(counts["completions"] / answered, 1)
-        text += f"; {counts['effective_diversity']:.1f} of {mean:g} rationales a question differ"
-    text += f"; {counts['questions_without']:,} of {counts['questions']:,} questions have none"
-    unanswered = counts["questions_unanswered"]
-    return text + (f", {unanswered:,} of them no completion at all" if unanswered else "")

@@ -219,7 +219,7 @@ class Score(Record):
     tokens: Mapping[str, int]
     """Supervised tokens trained on, tokens generated, the teacher's tokens."""
     cost_usd: float | None
-    """What the teacher cost; None where that is not known."""
+    """What the teacher's words and a judge's cost; None where that is not known."""
     epochs: tuple[Mapping[str, Any], ...] = ()
     """Every EpochScore, in order."""
     devices: int = 1

@@ -13,10 +13,10 @@ from ftcot.answers import SCORERS, YesNo
 from ftcot.errors import InputError, JobError
 from ftcot.evaluate import predict
 from ftcot.job import build
-from ftcot.pipeline import describe_curation
 from ftcot.records import Completion, Example, Prediction, Score, read_json, read_records
 from ftcot.status import Status
 from ftcot.student.specs import Decoder
+from ftcot.teaching import describe_curation
 from ftcot.testing import keep_predictions
 
 Run = Callable[..., Path]
