@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 
 from ftcot.devices import uses_gpus, visible_gpus
 from ftcot.errors import InputError
+from ftcot.hashes import FileHashes
 from ftcot.job import PARTS, Job, build
-from ftcot.jobs import FileHashes, job_hash
+from ftcot.jobs import job_hash
 from ftcot.logger import build as build_logger
 from ftcot.nodes import here
 from ftcot.redact import secrets

@@ -139,7 +139,7 @@ def _single(composer: Composer, overrides: Sequence[str]) -> int:
     from ftcot.checks import Checker, check_writable
     from ftcot.estimate import Asked, estimate, is_dry
     from ftcot.folder import check_space
-    from ftcot.jobs import FileHashes
+    from ftcot.hashes import FileHashes
     from ftcot.launch import Interrupted, Launch, describe
     from ftcot.log import screen
     from ftcot.nodes import here, requeue

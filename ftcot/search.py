@@ -36,7 +36,7 @@ from ftcot.estimate import is_dry
 from ftcot.folder import thaw
 from ftcot.grid import Planned
 from ftcot.handoff import FrozenJobs
-from ftcot.jobs import FileHashes
+from ftcot.hashes import FileHashes
 from ftcot.launch import Launch
 from ftcot.launchers import Launcher, refuse_missing
 from ftcot.ledger import DONE, Member

@@ -25,7 +25,7 @@ from ftcot.display import place
 from ftcot.estimate import Asked, estimate, is_dry
 from ftcot.folder import new_folder
 from ftcot.grid import expand, plan
-from ftcot.jobs import FileHashes
+from ftcot.hashes import FileHashes
 from ftcot.launch import Launch
 from ftcot.launchers import Launcher, refuse_missing
 from ftcot.ledger import DONE, Member

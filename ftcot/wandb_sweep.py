@@ -29,7 +29,7 @@ from ftcot.complaints import bare_integers
 from ftcot.compose import Composer, conf_dir
 from ftcot.errors import FtcotError, InputError
 from ftcot.grid import expand, plan
-from ftcot.jobs import FileHashes
+from ftcot.hashes import FileHashes
 from ftcot.logger import Wandb
 from ftcot.logger import build as build_logger
 from ftcot.records import write_atomic

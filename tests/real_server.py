@@ -47,7 +47,8 @@ def transformers_serve(model: Path, log: Path) -> Iterator[str]:
     try:
         deadline = time.monotonic() + PATIENCE
         while not _answers(f"http://127.0.0.1:{port}/health"):
-            assert server.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]
+            assert server.poll() is None, log.read_text()[-2000:]
+            assert time.monotonic() < deadline, log.read_text()[-2000:]
             time.sleep(0.5)
         yield f"http://127.0.0.1:{port}/v1"
     finally:

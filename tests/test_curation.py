@@ -18,7 +18,7 @@ from ftcot.curation import FILTERS, Curated, Curation, judge, vanilla
 from ftcot.curation import curate as curate_in
 from ftcot.errors import InputError, JobError
 from ftcot.grid import expand
-from ftcot.jobs import FileHashes
+from ftcot.hashes import FileHashes
 from ftcot.prompts import Method
 from ftcot.records import Completion, Sample
 from ftcot.teacher import Diversity

@@ -11,7 +11,7 @@ from ftcot.checks import Checker
 from ftcot.compose import Composer, conf_dir
 from ftcot.errors import InputError
 from ftcot.grid import expand, plan
-from ftcot.jobs import FileHashes
+from ftcot.hashes import FileHashes
 from ftcot.run import run
 
 

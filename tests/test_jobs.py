@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from ftcot.checks import Checker
 from ftcot.compose import Composer, conf_dir, freeze
 from ftcot.errors import InputError
-from ftcot.jobs import FileHashes, JobIndex, Lease, job_hash
+from ftcot.hashes import FileHashes
+from ftcot.jobs import JobIndex, Lease, job_hash
 from ftcot.procfs import is_alive
 from ftcot.records import to_line, write_atomic, write_json
 from tests.conftest import ROOT

@@ -15,7 +15,7 @@ from ftcot.compose import Composer, conf_dir
 from ftcot.errors import InputError
 from ftcot.folder import began, sweep_began
 from ftcot.grid import expand, plan
-from ftcot.jobs import FileHashes
+from ftcot.hashes import FileHashes
 from ftcot.ledger import Ledger
 from ftcot.sweep_folder import Settings, SweepFolder
 from tests.command import Command, read

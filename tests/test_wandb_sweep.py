@@ -20,7 +20,7 @@ from ftcot import wandb_sweep
 from ftcot.checks import Checker
 from ftcot.compose import Composer, conf_dir
 from ftcot.grid import expand, plan
-from ftcot.jobs import FileHashes
+from ftcot.hashes import FileHashes
 from tests import wandb_records
 from tests.command import Command
 from tests.wandb_server import SweepServer, serving

@@ -17,7 +17,7 @@ import pytest
 from ftcot.checks import Checker
 from ftcot.compose import Composer, conf_dir
 from ftcot.errors import InputError
-from ftcot.jobs import FileHashes
+from ftcot.hashes import FileHashes
 from ftcot.run import run
 
 Wrong = Callable[..., str]

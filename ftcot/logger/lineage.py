@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from ftcot.jobs import FileHashes
+from ftcot.hashes import FileHashes
 from ftcot.redact import secrets, without_secrets
 
 if TYPE_CHECKING:
