@@ -6,6 +6,7 @@ The format is recognised from the content:
   `{"task": "multiarith", "sample_index": 0, "completion_index": 0, "question": "For ...", "answer": "39", "prompt":
   "Q: ...", "rationale": " \\n\\nDebby and ...", "answer_prompt": " Therefore, ...", "answer_text": " 39.", ...}`
 - **a run's own `completions.jsonl`**: the same with `schema`;
+- **an export of the store** (`python -m ftcot.completions export`): the same with `key`, which is of no use here;
 - **the authors' completion JSON**: `{"metadata": {...}, "data": {"0": [{"reasoning_completion": ..., ...}], ...}}`;
 - **the authors' fine-tuning JSONL**:
   `{"prompt": "For ...\\n\\n###\\n\\n", "completion": " Debby ...\\n\\n-->\\n\\n39 END"}`.
@@ -32,13 +33,16 @@ from typing import Any
 from ftcot.errors import InputError
 from ftcot.records import Completion, read_json, read_jsonl
 from ftcot.teacher.matching import Known, Row
-from ftcot.teacher.store import reading_order, sha256
+from ftcot.teacher.store_lines import reading_order, sha256
 
 PROMPT = re.compile(r"(?:Q: )?(?P<question>.*?)(?:\s*###\s*|\n\nA: Let's think step by step\.\s*)", re.DOTALL)
 COMPLETION = re.compile(
     r" ?(?P<rationale>.*)\s(?:-->|Therefore, the answer is)\s+(?P<answer>.*?)(?: END)?\s*", re.DOTALL
 )
 AUTHORS_NAME = re.compile(r"F_zs_cot_(?:t(?P<hundredths>\d+)_)?.*?(?:_(?P<degree>\d+)aug)?\.jsonl")
+
+OF_THE_STORE = ("key", "stored", "paid")
+"""What the rows of an export have beside the fields of a completion."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def _check_types(where: str, row: Mapping[str, Any]) -> None:
 def _record(where: str, row: Mapping[str, Any], known: Known) -> Completion | None:
     """A line of a run's `completions.jsonl`."""
     try:
-        completion = Completion.from_json(row)
+        completion = Completion.from_json({name: value for name, value in row.items() if name not in OF_THE_STORE})
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     _check_task(where, completion.task, known)

@@ -87,13 +87,9 @@ class Replay:
         recording = self._recording(task, task.splits(), diversity)
         order = {sample.sample_index: place for place, sample in enumerate(samples)}
         asked = [c for c in recording.completions if c.sample_index in order and diversity.selects(c)]
-        parameters: dict[str, Any] = {
-            "reader": READER,
-            "recording_sha256": hashlib.sha256(recording.path.read_bytes()).hexdigest(),
-            "depends_on": recording.depends_on,
-        }
+        parameters = self.parameters(recording)
         stored = {_row(c) for c in store.rows(self.name, task.name, parameters)}
-        missing = [self._signed(c, recording, diversity) for c in asked if _row(c) not in stored]
+        missing = [self.signed(c, recording, diversity) for c in asked if _row(c) not in stored]
         store.put(self.name, parameters, missing)
         rows = {_row(c) for c in asked}
         completions = [c for c in store.rows(self.name, task.name, parameters) if _row(c) in rows]
@@ -134,7 +130,15 @@ class Replay:
         """Not known: what somebody paid for a recording is not in it."""
         return None
 
-    def _signed(self, completion: Completion, recording: Recording, diversity: Diversity) -> Completion:
+    def parameters(self, recording: Recording) -> dict[str, Any]:
+        """What its completions are known by in the store, beside their prompts."""
+        return {
+            "reader": READER,
+            "recording_sha256": hashlib.sha256(recording.path.read_bytes()).hexdigest(),
+            "depends_on": recording.depends_on,
+        }
+
+    def signed(self, completion: Completion, recording: Recording, diversity: Diversity) -> Completion:
         """With what the job knows of the teacher, where the recording does not say it."""
         told = {name: value for name, value in completion.teacher.items() if value is not None}
         known = {"name": self.name, "temperature": diversity.temperature}
