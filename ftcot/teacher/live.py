@@ -141,6 +141,10 @@ class Live:
     def files(self, task: Task, diversity: Diversity) -> tuple[Path, ...]:
         return self.prompting.files()
 
+    def commit(self) -> str | None:
+        """Of a model of the hub, what its revision stands for now; part of the job hash. None where there is none."""
+        return None
+
     def estimate(
         self, task: Task, samples: Sequence[Sample], diversity: Diversity, store: CompletionStore, planned: Planned
     ) -> Estimate:
