@@ -303,13 +303,14 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write `content` durably: after a crash the file holds either all of it or what it held before."""
+def write_atomic(path: Path, content: str | bytes | Iterable[bytes | memoryview]) -> None:
+    """Write `content` (or its parts) durably: after a crash the file holds either all of it or what it held before."""
+    content = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.writelines((content,) if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(0o644)

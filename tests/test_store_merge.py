@@ -341,7 +341,9 @@ def test_killing_mergers_loses_nothing(store: CompletionStore) -> None:
     assert spent == Spent(draws, draws, float(draws), 0)
     merge(store)
     assert (contents(store.root)[0], contents(store.root)[2]) == (found, spent)
-    assert list(store.folder("davinci", "multiarith").iterdir()) == segments(store)
+    # A segment of some hundred lines has an index beside it.
+    left = [path for path in store.folder("davinci", "multiarith").iterdir() if path.suffix != ".index"]
+    assert left == segments(store)
 
 
 class TwoStores(RuleBasedStateMachine):

@@ -60,6 +60,8 @@ class Segment:
         """Their numbers in the entries."""
         self.entries: Entries = np.empty(0, ENTRY)
         """Of all lines that count, a last one without its newline among them."""
+        self._room: Entries = self.entries
+        """Where they stand, with room for more: a job that buys looks into its own growing segment again and again."""
         self._whole = 0
         """Entries of lines with a newline."""
         self._end = 0
@@ -104,10 +106,12 @@ class Segment:
         """Write the index file, if enough is new since it was written last."""
         if self._whole - self._saved < max(SAVED_FROM, self._saved // 8):
             return
-        head = {"format": FORMAT, "end": self._end, "groups": list(self.groups)}
-        body = json.dumps(head).encode() + b"\n" + self.entries[: self._whole].tobytes()
+        head = json.dumps({"format": FORMAT, "end": self._end, "groups": list(self.groups)}).encode() + b"\n"
+        rows = self.entries[: self._whole].view(np.uint8).data
+        digest = sha256(head)
+        digest.update(rows)
         with suppress(OSError):  # a store that may only be read, or a full disk: it saves time and is no more than that
-            write_atomic(self.index, sha256(body).hexdigest().encode() + b"\n" + body)
+            write_atomic(self.index, (digest.hexdigest().encode() + b"\n", head, rows))
             self._saved = self._whole
 
     def lines(self, rows: Sequence[int] | NDArray[np.intp]) -> Iterator[tuple[int, bytes]]:
@@ -149,7 +153,7 @@ class Segment:
         """Take in the lines from the last newline known to `size`."""
         if self._whole:  # an edited file would be read on from the middle of a line
             list(self.lines([self._whole - 1]))
-        found: list[Entries] = [self.entries[: self._whole]]
+        self.entries = self.entries[: self._whole]
         position, rest = self._end, b""
         while position + len(rest) < size:
             block = os.pread(handle, min(BLOCK, size - position - len(rest)), position + len(rest))
@@ -159,15 +163,22 @@ class Segment:
             rest = lines.pop()
             entries = list(self._entries(lines, position))
             position += sum(map(len, lines)) + len(lines)
-            found.append(np.array(entries, ENTRY))
+            self._add(entries)
         self._end, self.size = position, size
-        self._whole = sum(map(len, found))
+        self._whole = len(self.entries)
         if rest:
             # Either torn, or whole but for its newline.
             with suppress(TornError):
                 parse_line(rest)
-                found.append(np.array(list(self._entries([rest], position)), ENTRY))
-        self.entries = np.concatenate(found)
+                self._add(list(self._entries([rest], position)))
+
+    def _add(self, entries: Sequence[tuple[int, ...]]) -> None:
+        n = len(self.entries)
+        if n + len(entries) > len(self._room) or self.entries.base is not self._room:
+            self._room = np.empty(n + len(entries) + n // 4, ENTRY)
+            self._room[:n] = self.entries
+        self._room[n : n + len(entries)] = np.array(entries, ENTRY)
+        self.entries = self._room[: n + len(entries)]
 
     def _entries(self, lines: Sequence[bytes], offset: int) -> Iterator[tuple[int, ...]]:
         """Of lines without their newlines, of which the first begins at `offset`."""
