@@ -14,7 +14,7 @@ import json
 import re
 import struct
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,9 @@ from ftcot.records import read_json
 
 TIME_LIMIT = 15.0
 """Seconds the hub has to answer, name look-up included."""
+
+STUDENT = "student.checkpoint"
+"""The config key that names a student's checkpoint; complaints begin with the key."""
 
 LOADED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 """The files of a checkpoint folder that make the student what it is: weights, configs, tokenizer."""
@@ -81,9 +84,12 @@ class Found:
         return f"{self.checkpoint}, {'to be downloaded' if self.folder is None else 'cached'}"
 
 
-def find(checkpoint: str, revision: str | None, family: Family) -> Found:
+def find(checkpoint: str, revision: str | None, family: Family | None, key: str = STUDENT) -> Found:
     """Where `checkpoint` is, after checking what can be checked there.
 
+    Args:
+        family: that it must be of; None: it is only to write, and may be of any and quantized.
+        key: of the config, that names it.
     Raises:
         InputError: it cannot be had, is not whole, is not in safetensors or is not of the family.
     """
@@ -91,28 +97,35 @@ def find(checkpoint: str, revision: str | None, family: Family) -> Found:
     try:
         exists = path.exists()
     except OSError as error:
-        raise InputError(f"student.checkpoint={checkpoint}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{key}={checkpoint}: cannot be read ({error.strerror})") from None
     if exists:
-        check_folder(path, family)
+        check_folder(path, family, key)
         return Found(checkpoint, path, local=True)
     if not _HUB_ID.fullmatch(checkpoint) or checkpoint.startswith("."):
         raise InputError(
-            f"student.checkpoint={checkpoint}: no such folder, and a hub id reads ORG/NAME "
-            f"(for example openai-community/gpt2)"
+            f"{key}={checkpoint}: no such folder, and a hub id reads ORG/NAME (for example openai-community/gpt2)"
         )
     if folder := cached_snapshot(checkpoint, revision):
-        check_folder(folder, family)
+        check_folder(folder, family, key)
         return Found(checkpoint, folder, local=False, commit=folder.name)
-    return Found(checkpoint, None, local=False, commit=_commit(checkpoint, revision))
+    return Found(checkpoint, None, local=False, commit=_commit(checkpoint, revision, key))
 
 
 def loaded_files(folder: Path) -> tuple[Path, ...]:
-    """The files of a checkpoint folder that decide what the student is, sorted."""
+    """The files of a checkpoint folder that decide what the model is, sorted."""
     return tuple(sorted(path for pattern in LOADED for path in folder.glob(pattern)))
 
 
-def check_folder(folder: Path, family: Family) -> None:
-    """Refuse a folder that is not a whole safetensors checkpoint of the family.
+def download(checkpoint: str, revision: str | None) -> Path:
+    """The snapshot of a hub id, downloaded where it is not here yet."""
+    from huggingface_hub import snapshot_download
+
+    # Weights and tokenizer only: a repository may hold the same weights in five more formats.
+    return Path(snapshot_download(checkpoint, revision=revision, allow_patterns=list(LOADED), ignore_patterns=["*/*"]))
+
+
+def check_folder(folder: Path, family: Family | None, key: str = STUDENT) -> None:
+    """Refuse a folder that is not a whole safetensors checkpoint of the family, if one is given.
 
     Raises:
         InputError: with the file at fault.
@@ -120,24 +133,30 @@ def check_folder(folder: Path, family: Family) -> None:
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError as error:
-        raise InputError(f"student.checkpoint={folder}: cannot be read ({error.strerror})") from None
-    config = _read_config(folder)
+        raise InputError(f"{key}={folder}: cannot be read ({error.strerror})") from None
+    config = read_config(folder, key)
     if not any(name.endswith(".safetensors") for name in names):
-        raise InputError(_without_safetensors(str(folder), names))
+        raise InputError(_without_safetensors(str(folder), names, key))
     index = folder / "model.safetensors.index.json"
     shards = sorted(set(read_json(index)["weight_map"].values())) if index.is_file() else []
     for name in shards or [name for name in names if name.endswith(".safetensors")]:
         _check_safetensors(folder / name)
     if not any(name in _TOKENIZER_FILES for name in names):
-        raise InputError(f"student.checkpoint={folder}: no tokenizer there (expected tokenizer.json)")
+        raise InputError(f"{key}={folder}: no tokenizer there (expected tokenizer.json)")
+    if family is None:
+        return
     if "quantization_config" in config:
-        raise InputError(f"student.checkpoint={folder}: its weights are quantized, which cannot be fine-tuned")
-    is_encoder_decoder = bool(config.get("is_encoder_decoder")) or config.get("model_type") in _ENCODER_DECODERS
-    if is_encoder_decoder != (family == "encoder_decoder"):
-        kind, option = ("an encoder-decoder", "encoder_decoder") if is_encoder_decoder else ("a decoder", "decoder")
-        raise InputError(
-            f"student.checkpoint={folder}: {config.get('model_type')} is {kind}; use student={option} with it"
-        )
+        raise InputError(f"{key}={folder}: its weights are quantized, which cannot be fine-tuned")
+    if (found := family_of(config)) != family:
+        kind = "an encoder-decoder" if found == "encoder_decoder" else "a decoder"
+        raise InputError(f"{key}={folder}: {config.get('model_type')} is {kind}; use student={found} with it")
+
+
+def family_of(config: Mapping[str, Any]) -> Family:
+    """Of a checkpoint with this config.json."""
+    if config.get("is_encoder_decoder") or config.get("model_type") in _ENCODER_DECODERS:
+        return "encoder_decoder"
+    return "decoder"
 
 
 def cached_snapshot(checkpoint: str, revision: str | None) -> Path | None:
@@ -158,7 +177,7 @@ def cached_snapshot(checkpoint: str, revision: str | None) -> Path | None:
 
 
 @cache
-def _commit(checkpoint: str, revision: str | None) -> str | None:
+def _commit(checkpoint: str, revision: str | None, key: str) -> str | None:
     """The commit that the hub has of an id that is not cached; asked once in a process.
 
     Raises:
@@ -167,10 +186,9 @@ def _commit(checkpoint: str, revision: str | None) -> str | None:
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    where = f"student.checkpoint={checkpoint}" + (f" at revision {revision}" if revision else "")
-    instead = (
-        f"download it where there is a network (hf download {checkpoint}), name a folder with "
-        "student.checkpoint=FOLDER, or take student=tiny or student=tiny-t5, which need no checkpoint"
+    where = f"{key}={checkpoint}" + (f" at revision {revision}" if revision else "")
+    instead = f"download it where there is a network (hf download {checkpoint}), or name a folder with {key}=FOLDER" + (
+        ", or take student=tiny or student=tiny-t5, which need no checkpoint" if key == STUDENT else ""
     )
     if constants.is_offline_mode():
         raise InputError(f"{where}: not in the local cache, and HF_HUB_OFFLINE is set; {instead}")
@@ -187,7 +205,7 @@ def _commit(checkpoint: str, revision: str | None) -> str | None:
         raise InputError(f"{where}: not in the local cache, and the hub cannot be asked ({cause}); {instead}") from None
     names = sorted(sibling.rfilename for sibling in info.siblings or ())
     if not any(name.endswith(".safetensors") and "/" not in name for name in names):
-        raise InputError(_without_safetensors(checkpoint, names))
+        raise InputError(_without_safetensors(checkpoint, names, key))
     commit: str | None = info.sha
     return commit
 
@@ -213,21 +231,26 @@ def _within(seconds: float, call: Callable[[], Any]) -> Any:
     return value
 
 
-def _without_safetensors(checkpoint: str, names: Iterable[str]) -> str:
+def _without_safetensors(checkpoint: str, names: Iterable[str], key: str) -> str:
     pickles = [name for name in names if _PICKLES.fullmatch(name)]
     if not pickles:
-        return f"student.checkpoint={checkpoint}: no weights there (expected model.safetensors)"
+        return f"{key}={checkpoint}: no weights there (expected model.safetensors)"
     return (
-        f"student.checkpoint={checkpoint}: pickle weights only ({pickles[0]}), which can run code when they are read; "
+        f"{key}={checkpoint}: pickle weights only ({pickles[0]}), which can run code when they are read; "
         f"if you trust them, convert them to safetensors once with transformers: from_pretrained({checkpoint!r}, "
-        f"use_safetensors=False), then save_pretrained(FOLDER) for model and tokenizer, and student.checkpoint=FOLDER"
+        f"use_safetensors=False), then save_pretrained(FOLDER) for model and tokenizer, and {key}=FOLDER"
     )
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path, key: str = STUDENT) -> dict[str, Any]:
+    """The config.json of a checkpoint folder.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
     path = folder / "config.json"
     if not path.is_file():
-        raise InputError(f"student.checkpoint={folder}: no config.json there; not a transformers checkpoint")
+        raise InputError(f"{key}={folder}: no config.json there; not a transformers checkpoint")
     config = read_json(path)
     if not isinstance(config, dict):
         raise InputError(f"{path}: expected a JSON object")

@@ -23,7 +23,7 @@ from ftcot.prompts import Family
 from ftcot.records import sync_folder
 from ftcot.student import Encoded, Generation, Progress
 from ftcot.student.batch import IGNORED, length_mask, only_at, padded
-from ftcot.student.checkpoint import LOADED, Found
+from ftcot.student.checkpoint import Found, download
 
 if TYPE_CHECKING:
     from ftcot.student.specs import Limits
@@ -64,7 +64,7 @@ class LanguageModel:
     @classmethod
     def pretrained(cls, found: Found, revision: str | None, limits: Limits) -> Self:
         """The student in a checkpoint, downloaded first where it is not here yet."""
-        folder = found.folder or _download(found.checkpoint, revision)
+        folder = found.folder or download(found.checkpoint, revision)
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             model = cls.auto_class.from_pretrained(
@@ -303,10 +303,3 @@ def _ids(value: int | Sequence[int] | None) -> list[int]:
 def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def _download(checkpoint: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-
-    # Weights and tokenizer only: a repository may hold the same weights in five more formats.
-    return Path(snapshot_download(checkpoint, revision=revision, allow_patterns=list(LOADED), ignore_patterns=["*/*"]))
