@@ -152,16 +152,16 @@ class Checker:
         unused |= set() if job.method.trains else {"training"}
         student, commit = self._once("checkpoint", config, ("student", "until"), lambda: self._checkpoint(job))
         files = {"task": job.task.files(), "student": student}
-        if job.needs_teacher:
-            files["teacher"] = job.teacher.files(job.task, job.diversity)
-        kept = {name: part for name, part in config.items() if name not in unused}
-        if job.needs_teacher and "judge" not in job.curation.filters:  # a sweep over filters may name one for some
-            kept["curation"] = {
-                k: v if k not in ("judge", "judge_prompt") else None for k, v in kept["curation"].items()
-            }
-        kept["commit"] = commit
-        if job.needs_teacher and isinstance(job.teacher, Live) and (version := job.teacher.commit()) is not None:
-            kept["teacher_commit"] = version
+        kept = {name: part for name, part in config.items() if name not in unused} | {"commit": commit}
+        speakers = {"teacher": job.teacher} if job.needs_teacher else {}
+        if job.needs_teacher and "judge" in job.curation.filters:
+            speakers |= {"judge": job.curation.judge} if job.curation.judge else {}
+        elif job.needs_teacher:  # a sweep over filters may name a judge for those that have none
+            kept["curation"] = config["curation"] | {"judge": None, "judge_prompt": None}
+        for name, speaker in speakers.items():
+            files[name] = speaker.files(job.task, job.diversity)
+            if isinstance(speaker, Live) and (version := speaker.commit()) is not None:
+                kept[f"{name}_commit"] = version
         if job.method.name == "few_shot_cot" and (shown := job.task.demonstrations()) is not None:
             kept["demonstrations"] = shown.text
         return job_hash(kept, files, self.hashes)

@@ -72,7 +72,7 @@ class Sender:
             teacher.chat,
             teacher.seed,
             str(teacher.n) == "auto",
-            dict(teacher.extra),
+            teacher.more_fields,
             Counter.of(teacher.tokenizer),
         )
         patience = replace(

@@ -88,7 +88,9 @@ class Batch(Served):
 
     def line(self, custom_id: str, ask: Ask, draws: Sequence[int], dialect: Dialect) -> bytes:
         """A request, as a line of a batch's file."""
-        body = body_of(ask, draws, model=self.model, chat=self.chat, seed=self.seed, extra=self.extra, dialect=dialect)
+        body = body_of(
+            ask, draws, model=self.model, chat=self.chat, seed=self.seed, extra=self.more_fields, dialect=dialect
+        )
         row = {"custom_id": custom_id, "method": "POST", "url": self.path, "body": body}
         return json.dumps(row).encode() + b"\n"
 
@@ -99,7 +101,14 @@ class Batch(Served):
     def asked(self, ask: Ask) -> str:
         """A hash of what is asked, whichever of its draws and however the server wants it put."""
         decoding = ask.decoding
-        said = [decoding.temperature, decoding.max_tokens, decoding.top_p, decoding.stop, self.seed, dict(self.extra)]
+        said = [
+            decoding.temperature,
+            decoding.max_tokens,
+            decoding.top_p,
+            decoding.stop,
+            self.seed,
+            dict(self.extra or {}),
+        ]
         told = json.dumps([self.model, self.chat, ask.turns, *said], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:32]
 

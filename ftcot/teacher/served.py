@@ -8,7 +8,7 @@ What the launcher asks a server is free of charge: is it there, does it take the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,7 +49,7 @@ class Served(Live):
     """At one request."""
     n: int | str = "auto"
     """Draws in one request: `auto`, or 1."""
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] | None = None
     """More fields of a request's body."""
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class Served(Live):
         if self.timeout <= 0:
             raise InputError(f"teacher.timeout={self.timeout}: expected more than 0")
         seconds(self.stage_timeout, "teacher.stage_timeout")
-        if own := sorted(OWN & self.extra.keys()):
+        if own := sorted(OWN & self.more_fields.keys()):
             raise InputError(f"teacher.extra.{own[0]}: has a key of its own; extra is for what has none")
 
     @property
@@ -84,8 +84,13 @@ class Served(Live):
         """
         return find_addresses(self.base_url, self.key_variable)
 
+    @property
+    def more_fields(self) -> dict[str, Any]:
+        """Of a request's body."""
+        return dict(self.extra or {})
+
     def more_parameters(self) -> dict[str, Any]:
-        return {"extra": dict(self.extra)} if self.extra else {}
+        return {"extra": self.more_fields} if self.extra else {}
 
     def check(self, task: Task, splits: Splits, diversity: Diversity) -> bool:
         find_urls(self.base_url)
