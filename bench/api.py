@@ -4,7 +4,7 @@
     client       the same with what ftcot uses of it
     sender       the same load through ftcot's sender, whose replies go nowhere
     purchase     the same through all of it: a generated task, leases, a store on disk, one durable write a group
-    memory       the largest resident set of a purchase of 10,000 and of one of 100,000
+    memory       the resident set of one purchase when 10,000 are there, at its end, and at its largest
     curator      bespokelabs-curator on the same load, in an environment of its own
 
 The server is a process of its own: 200 ms for a completion, 256 of them at once, hence 1,280 a second at best. Each
@@ -37,6 +37,9 @@ LATENCY, SLOTS = 0.2, 256
 
 IDEAL = SLOTS / LATENCY
 
+EARLY = 10_000
+"""Completions by which a purchase has all its connections, and everything imported."""
+
 TEXT = (
     "Step {serial}. " + "The coin is heads up, then it is flipped, so that it is tails up. " * 4 + "The answer is yes."
 )
@@ -65,8 +68,14 @@ class Meter:
     def figures(self, n: int) -> dict[str, float]:
         """Of `n` requests."""
         wall, cpu = time.perf_counter() - self.wall, _cpu() - self.cpu
-        rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return {"rate": n / wall, "of ideal": n / wall / IDEAL, "cpu ms": 1000 * cpu / n, "rss MiB": rss}
+        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return {"rate": n / wall, "of ideal": n / wall / IDEAL, "cpu ms": 1000 * cpu / n, "largest MiB": largest}
+
+
+def resident() -> float:
+    """MiB that this process has in memory now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def _cpu() -> float:
@@ -186,10 +195,16 @@ def purchase(url: str, n: int, concurrency: int, folder: Path) -> dict[str, floa
     samples = task.splits().train
     asked = Api(model="model", base_url=url, concurrency=concurrency, n=1, prompting=Prompting(style="single_call"))
     order = Rationales(asked, task, samples, Diversity(n // len(samples), 0.7))
+    early: list[float] = []
+
+    def look(done: int, total: int, note: str = "") -> None:
+        if done >= EARLY and not early:
+            early.append(resident())
+
     meter = Meter()
-    Purchase(order, Session(CompletionStore(folder))).run()
+    Purchase(order, Session(CompletionStore(folder), look)).run()
     assert openai
-    return meter.figures(n)
+    return meter.figures(n) | {"MiB at 10,000": early[0] if early else resident(), "at the end": resident()}
 
 
 MEASURED = {"openai": openai_alone, "client": client, "sender": sender, "purchase": purchase}
@@ -232,7 +247,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--concurrency", type=int, default=SLOTS + 64)
-    parser.add_argument("--memory", type=int, nargs="*", default=[10_000, 100_000], help="purchases; none: no such")
+    parser.add_argument("--memory", type=int, default=100_000, help="draws of the long purchase; 0: none")
     parser.add_argument("--curator", type=Path, help="python of an environment that has bespokelabs-curator")
     parser.add_argument("--curator-requests", type=int, default=2_000)
     parser.add_argument("--one", choices=sorted(MEASURED), help=argparse.SUPPRESS)
@@ -249,9 +264,9 @@ def main() -> None:
         for name in MEASURED:
             with server() as url:
                 tell(name, given.requests, measure(name, url, given.requests, given.concurrency))
-    for n in given.memory:
+    if given.memory:
         with server() as url:
-            tell("purchase", n, measure("purchase", url, n, given.concurrency))
+            tell("purchase", given.memory, measure("purchase", url, given.memory, given.concurrency))
     if given.curator is None or not given.curator.exists():
         print("curator: left out; --curator=PYTHON names an environment that has it (pip install bespokelabs-curator)")
         return

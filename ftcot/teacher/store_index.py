@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256
+from mmap import mmap
 from pathlib import Path
 from typing import Self
 
@@ -175,7 +176,7 @@ class Segment:
     def _add(self, entries: Sequence[tuple[int, ...]]) -> None:
         n = len(self.entries)
         if n + len(entries) > len(self._room) or self.entries.base is not self._room:
-            self._room = np.empty(n + len(entries) + n // 4, ENTRY)
+            self._room = _room(n + len(entries) + n // 4)
             self._room[:n] = self.entries
         self._room[n : n + len(entries)] = np.array(entries, ENTRY)
         self.entries = self._room[: n + len(entries)]
@@ -205,6 +206,11 @@ class Segment:
         self._whole = self._saved = len(self.entries)
         self._end = self.size = head["end"]
         list(self.lines(np.unique(np.linspace(0, self._whole - 1, PROBES, dtype=np.intp))))
+
+
+def _room(n: int) -> Entries:
+    """For that many entries, outside the heap, which growing arrays would leave in pieces."""
+    return np.frombuffer(mmap(-1, max(1, n) * ENTRY.itemsize), ENTRY)
 
 
 def _stretches(starts: Sequence[int], lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
