@@ -30,8 +30,8 @@ class JobError(FtcotError):
     """A job that had started cannot go on: no pair survived, the loss is not finite, the disk is full."""
 
 
-def cause_of(error: BaseException) -> str:
-    """One line on what went wrong and, where known, what to do."""
+def disk_full(error: BaseException) -> BaseException | None:
+    """Of an error and those that led to it the one that says that there is no more room."""
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in chain:
@@ -40,8 +40,15 @@ def cause_of(error: BaseException) -> str:
     for link in chain:
         # Libraries in Rust and C++ give the text of the system's error, not its number.
         if (isinstance(link, OSError) and link.errno in DISK_FULL) or "No space left" in str(link):
-            name = getattr(link, "filename", None)
-            return f"disk full{f' ({name})' if name else ''}: free space and start the same command again"
+            return link
+    return None
+
+
+def cause_of(error: BaseException) -> str:
+    """One line on what went wrong and, where known, what to do."""
+    if (full := disk_full(error)) is not None:
+        name = getattr(full, "filename", None)
+        return f"disk full{f' ({name})' if name else ''}: free space and start the same command again"
     text = " ".join(str(error).split())
     if isinstance(error, FtcotError):
         return text

@@ -209,11 +209,42 @@ def test_a_job_that_was_stopped_for_long_learns_what_it_lost(path: Path) -> None
         assert other.held_by_others(draws(1))
         time.sleep(0.15)
         assert other.take(draws(1)) == draws(1)
-        with one._lock, leases._locked(path) as holders:  # what its thread does when it goes on
-            one._mine -= one._held(holders)
-            one._enter(holders)
-        assert one.held_by_others(draws(1))
-        assert not one.held_by_others(draws(2))
+        assert one.still(draws(1, 2)) == []  # nor what nobody holds: whoever had it since may have made it
+        assert one.take(draws(1, 2)) == draws(2)
+        assert one.still(draws(1, 2)) == draws(2)
+
+
+def test_a_job_that_was_stopped_for_long_and_not_missed_keeps_what_it_has(path: Path) -> None:
+    one, other = job(path, lifetime=0.1), job(path, lifetime=0.1)
+    one.take(draws(1, 2))
+    time.sleep(0.15)
+    assert one.still(draws(1)) == draws(1)
+    assert other.take(draws(2, 3)) == draws(3)
+
+
+@pytest.mark.parametrize("first", ["take", "release", "renew"])
+def test_a_job_that_was_taken_for_dead_does_not_come_back_with_what_it_had(path: Path, first: str) -> None:
+    with job(path, lifetime=0.2, renewal=0.05 if first == "renew" else 60) as one, job(path, lifetime=0.2) as other:
+        one.take(draws(1, 2))
+        with one._lock:  # its thread waits, as when the process is stopped
+            assert other.held_by_others(draws(1))
+            time.sleep(0.25)
+            assert other.take(draws(1)) == draws(1)
+            other.release(draws(1))  # which are stored by now
+        if first == "take":
+            assert one.take(draws(3)) == draws(3)
+        elif first == "release":
+            one.release(draws(2))
+        else:
+            time.sleep(0.15)
+        assert one.still(draws(1, 2)) == []
+
+
+def test_everything_is_given_back_at_once_and_more_can_be_taken(path: Path) -> None:
+    with job(path) as one, job(path) as other:
+        one.take(draws(1, 2))
+        one.release_all()
+        assert other.take(draws(1)) == draws(1)
         assert one.take(draws(1, 2)) == draws(2)
 
 
@@ -298,6 +329,27 @@ def test_a_job_that_was_stopped_while_it_held_the_file_blocks_for_a_moment_only(
         fcntl.flock(file, fcntl.LOCK_EX)
         assert mine.take(draws(1, 2)) == draws(2)
         assert mine.held_by_others(draws(1))
+
+
+def test_a_file_that_cannot_be_read_for_a_moment_does_not_end_the_renewing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS: the file was removed elsewhere between opening and reading."""
+
+    def stale(*_: object) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with job(path, renewal=0.02) as one:
+        one.take(draws(1))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pread", stale)
+            time.sleep(0.1)
+            assert one.take(draws(2)) == draws(2)
+        watching = job(path, lifetime=0.3)
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            assert watching.held_by_others(draws(1))
+            time.sleep(0.02)
 
 
 # Many at once.

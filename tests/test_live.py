@@ -44,6 +44,8 @@ def completion(sample: Sample, **values: Any) -> Completion:
         ({"top_p": 0}, r"^teacher.top_p=0: expected more than 0, up to 1$"),
         ({"top_p": 1.5}, r"^teacher.top_p=1.5: "),
         ({"budget_usd": -1}, r"^teacher.budget_usd=-1: expected 0 or more, or null for no limit$"),
+        ({"budget_usd": float("nan")}, r"^teacher.budget_usd=nan: expected 0 or more"),
+        ({"budget_usd": float("inf")}, r"^teacher.budget_usd=inf: expected 0 or more"),
         ({"budget_tokens": -5}, r"^teacher.budget_tokens=-5: "),
         ({"prices": {"input": 1.0}}, r"^teacher.prices.output: missing"),
         ({"prices": {"input": -1.0, "output": 1.0}}, r"^teacher.prices.input=-1.0: "),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import signal
 import subprocess
@@ -21,16 +23,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftcot import stop
-from ftcot.errors import JobError
+from ftcot.errors import JobError, cause_of
 from ftcot.records import Completion, Sample
 from ftcot.stop import Stop
 from ftcot.teacher import Diversity, Session, no_progress, purchase
 from ftcot.teacher.asks import REFUSED, TOO_LONG, Ask, Reply
 from ftcot.teacher.budget import Budget, Tokens
+from ftcot.teacher.leases import Leases
 from ftcot.teacher.orders import Rationales
 from ftcot.teacher.prompting import Prompting
 from ftcot.teacher.purchase import Purchase
 from ftcot.teacher.store import CompletionStore
+from ftcot.teacher.store_writer import Writer
 from tests.conftest import ROOT
 from tests.generated_tasks import build
 from tests.scripted_backend import Script, Scripted, plain
@@ -286,6 +290,42 @@ def test_a_fatal_error_keeps_what_was_delivered_and_frees_the_rest(store: Comple
     assert not (script.delivered & following.delivered)
 
 
+def _full(monkeypatch: pytest.MonkeyPatch, times: float) -> list[int]:
+    """Lets the disk be full for so many writes; what was asked to be written."""
+    tried: list[int] = []
+    append = Writer.append
+
+    def write(self: Writer, data: bytes) -> bool:
+        tried.append(data.count(b"\n"))
+        if len(tried) <= times:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return append(self, data)
+
+    monkeypatch.setattr(Writer, "append", write)
+    return tried
+
+
+def test_what_was_bought_waits_while_the_disk_is_full(store: CompletionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    _full(monkeypatch, 3)
+    script, said = Script(), []
+    asked = Scripted(model="m", script=script)
+    assert len(asked.complete(TASK, SAMPLES[:4], TWO, Session(store, say=said.append))) == 8
+    assert set(script.delivered.values()) == {1}
+    assert [line for line in said if "disk full" in line] == said
+    assert len(said) == 1
+
+
+def test_a_disk_that_stays_full_ends_the_job_with_the_cause(
+    store: CompletionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purchase, "ROOM", 0.05)
+    tried = _full(monkeypatch, float("inf"))
+    with pytest.raises(JobError, match="cannot be stored") as failed:
+        complete(store, Script())
+    assert cause_of(failed.value).startswith("disk full")
+    assert len(set(tried)) == 1  # the same rows each time, and nothing was bought on top
+
+
 def test_a_reply_that_nobody_asked_for_spoils_nothing(store: CompletionStore) -> None:
     teacher = Stuttering(model="m", script=Script())
     with pytest.raises(ValueError, match=rf"draw 0 of sample {SAMPLES[0].sample_index} \(rationale\)"):
@@ -357,6 +397,64 @@ def test_what_a_dead_job_was_buying_is_taken_over(store: CompletionStore) -> Non
     assert not bought & set(script.calls("rationale"))
 
 
+def test_what_a_job_was_buying_before_the_machine_started_anew_is_taken_over(
+    store: CompletionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can look up whether it lives: it is dead when nothing was heard of it for so long."""
+    monkeypatch.setitem(Leases.__init__.__kwdefaults__, "lifetime", 0.2)
+    held = leases_of(store, prompting=SINGLE)
+    held.take(all_of(1, 1))
+    (entry,) = json.loads(held.path.read_text()).values()
+    held.path.write_text(json.dumps({"b81d": entry | {"boot": "the one before"}}))
+    script = Script()
+    assert len(complete(store, script, prompting=SINGLE)) == 8
+    assert sorted(script.calls()) == all_of(4, 2)
+
+
+def test_a_job_that_was_taken_for_dead_asks_for_nothing_more(
+    store: CompletionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was stopped for minutes, while another one bought everything."""
+    now = 100.0
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: now)
+
+    def late(ask: Ask, draw: int) -> Reply:
+        nonlocal now
+        if not other.asked:
+            for path in store.root.rglob("*.leases"):
+                path.unlink()
+            complete(again(store), other)
+            now += 60
+        return plain(ask, draw)
+
+    other, script = Script(), Script(late, room=1)
+    said = complete(store, script)
+    assert script.calls() == all_of(1, 2)  # which was under way
+    assert sorted(other.calls("answer")) == [(row.sample_key, row.draw) for row in said] == all_of(4, 2)
+
+
+def test_jobs_side_by_side_share_their_rationales_whatever_they_ask_for_next(store: CompletionStore) -> None:
+    ready, scripts = threading.Barrier(2), [Script(), Script()]
+
+    def reply(ask: Ask, draw: int) -> Reply:
+        time.sleep(0.01)
+        return plain(ask, draw)
+
+    def job(script: Script, most: int) -> None:
+        script.reply = reply
+        ready.wait()
+        complete(again(store), script, prompting=Prompting(answer_max_tokens=most))
+
+    jobs = [threading.Thread(target=job, args=args) for args in zip(scripts, (64, 128), strict=True)]
+    for thread in jobs:
+        thread.start()
+    for thread in jobs:
+        thread.join()
+    assert sorted(scripts[0].calls("rationale") + scripts[1].calls("rationale")) == all_of(4, 2)
+    for script in scripts:
+        assert sorted(script.calls("answer")) == all_of(4, 2)
+
+
 @pytest.mark.slow
 def test_jobs_that_are_killed_again_and_again_repeat_nothing(store: CompletionStore) -> None:
     for dies_after in (1, 9, 20):
@@ -366,6 +464,13 @@ def test_jobs_that_are_killed_again_and_again_repeat_nothing(store: CompletionSt
     bought = Counter((row.key.parameters_sha256, row.key.sample, row.key.draw) for row in store.scan("m"))
     assert len(bought) == 64  # a rationale and a whole of each
     assert set(bought.values()) == {1}
+
+
+def leases_of(store: CompletionStore, **teacher: Any) -> Leases:
+    """Those of jobs that ask as `complete` does."""
+    asked = Scripted(model="m", script=Script(), **teacher)
+    part: Any = "rationale" if asked.prompting.two_calls else None
+    return store.leases("m", TASK.name, asked.parameters(TASK, TWO, part))
 
 
 def start(store: CompletionStore, diversity: Diversity, dies_after: int) -> subprocess.Popen[bytes]:
@@ -568,6 +673,19 @@ def test_what_was_set_aside_in_vain_is_given_back(store: CompletionStore) -> Non
         assert one.promise(Tokens(0, 1_000), 11) == 10
 
 
+def test_what_is_enough_for_one_draw_by_the_last_cent_is_bought(store: CompletionStore) -> None:
+    """4.62 - 4.61933355 is a little less than 0.00066645, and 4.61933355 + 0.00066645 is 4.62."""
+    reply = Script(lambda ask, draw: replace(plain(ask, draw), usage={"prompt": 30_795_557, "completion": 0}))
+    prices = {"input": 0.15, "output": 0.6}
+    complete(store, reply, GREEDY, n=1, prices=prices, prompting=SINGLE)
+    teacher = Scripted(model="m", script=Script(), budget_usd=4.62, prices=prices)
+    assert store.spent("m", 0.0).usd == 4.61933355
+    with Budget(teacher, Session(store), store.folder("m", TASK.name).parent) as budget:
+        each = Tokens(1503, 735)
+        assert budget.refusal(each, "") is None
+        assert budget.promise(each, 2) == 1
+
+
 def test_what_other_jobs_bought_since_counts(store: CompletionStore) -> None:
     complete(store, Script(), n=2, prices=PRICES)
     spent = store.spent("m", 0.0)
@@ -577,6 +695,16 @@ def test_what_other_jobs_bought_since_counts(store: CompletionStore) -> None:
     teacher = Scripted(model="m", script=Script(), prices=PRICES, budget_usd=_most(9))
     later = Session(store, since=4e9)  # of a sweep that begins later
     assert len(teacher.complete(TASK, SAMPLES[:4], TWO, later)) == 8
+
+
+def test_a_clock_that_is_behind_does_not_hide_what_was_spent(store: CompletionStore) -> None:
+    """The sweep was begun on a machine whose clock is ahead of ours."""
+    limit = 2 * _most()
+    script = Script(lambda ask, draw: replace(plain(ask, draw), usage={"prompt": 400, "completion": 120}))
+    teacher = Scripted(model="m", script=script, prices=PRICES, budget_usd=limit)
+    with pytest.raises(JobError, match="budget_usd"):
+        teacher.complete(TASK, SAMPLES, TWO, Session(store, since=time.time() + 120))
+    assert 0 < store.spent("m", 0.0).usd <= limit
 
 
 def test_the_answer_to_a_rationale_that_was_bought_needs_its_budget_too(store: CompletionStore) -> None:
@@ -640,8 +768,7 @@ def test_an_error_that_comes_of_a_stop_is_the_stop(store: CompletionStore) -> No
 
 @pytest.mark.usefixtures("signals")
 def test_a_stop_ends_the_waiting_for_another_job(store: CompletionStore) -> None:
-    parameters = Scripted(model="m", script=Script()).parameters(TASK, TWO)
-    with store.leases("m", TASK.name, parameters) as held:
+    with leases_of(store) as held:
         held.take(all_of(4, 2))
 
         def progress(done: int, total: int, note: str = "") -> None:

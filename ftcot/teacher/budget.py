@@ -179,7 +179,8 @@ class Budget:
         if self._set_aside(limit, max(needed, limit.most / AHEAD)) or self._set_aside(limit, needed):
             return n
         left = limit.most - limit.spent - limit.others - limit.cost(self._promised)
-        fewer = max(0, min(n - 1, int(left / cost)))
+        # One is tried in any case: `left` is rounded, and `refusal` must not find enough where this has not.
+        fewer = min(n - 1, max(1, int(left / cost)))
         if cost * fewer > limit.ahead and not self._set_aside(limit, cost * fewer - limit.ahead):
             fewer = int(limit.ahead / cost)
         return fewer
@@ -189,7 +190,10 @@ class Budget:
         mine = limit.cost(self._promised) + limit.ahead
         limit.share.hold(min(mine + more, limit.most))
         limit.others = limit.share.of_others()
-        limit.spent = limit.spent_of(self._session.store.spent(self._teacher.name, self._session.since))
+        spent = self._session.store.spent(self._teacher.name, self._session.since)
+        mine_spent = Spent(self._paid.prompt, self._paid.completion, self._paid_usd, 0)
+        # What is bought here counts, even where this machine's clock is behind that of whoever began the sweep.
+        limit.spent = max(limit.spent_of(spent), limit.spent_of(mine_spent))
         if mine + more + limit.others + limit.spent <= limit.most:
             limit.ahead += more
             return True

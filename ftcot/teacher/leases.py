@@ -41,6 +41,9 @@ LIFETIME = 60.0
 RENEWAL = 15.0
 """Seconds between two beats."""
 
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""One that goes on while the machine sleeps, where there is one."""
+
 PATIENCE = 5.0
 """Seconds to wait for the lock of the file, which others hold for milliseconds, before going on without it."""
 
@@ -57,8 +60,11 @@ class Leases:
         self._id = secrets.token_hex(8)
         self._pid = os.getpid()
         self._mine: set[Draw] = set()
-        self._beat = 0
+        self._beat, self._beaten = 0, 0.0
         self._seen: dict[str, tuple[Any, float]] = {}
+        self._known: dict[str, tuple[Any, frozenset[Draw]]] = {}
+        """What others hold, as it stands in the file and as it was read: one who waits for a batch looks at a hundred
+        thousand draws again and again."""
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._within = False
@@ -74,7 +80,7 @@ class Leases:
         self._ended.set()
         if self._renewing is not None:
             self._renewing.join()
-        self.release(list(self._mine))
+        self.release_all()
 
     def take(self, items: Iterable[Draw]) -> list[Draw]:
         """Those of the items that are this job's from now on: all that no other living job holds.
@@ -85,8 +91,9 @@ class Leases:
         if not wanted:
             return []
         with self._lock, _locked(self.path, create=True) as holders:
+            self._find_out(holders)
             held = self._held(holders)
-            taken = [item for item in wanted if item not in held]
+            taken = [item for item in wanted if not any(item in others for others in held)]
             self._mine.update(taken)
             self._enter(holders)
             if self._within and self._renewing is None:
@@ -101,45 +108,75 @@ class Leases:
                 return
             self._mine.difference_update(items)
             with _locked(self.path) as holders:
+                self._find_out(holders)
                 self._enter(holders)
+
+    def release_all(self) -> None:
+        """Give back whatever is left; more can be taken afterwards."""
+        with self._lock:
+            left = list(self._mine)
+        self.release(left)
+
+    def still(self, items: Collection[Draw]) -> list[Draw]:
+        """Those of the items that are this job's still: one that was stopped for long may have lost them."""
+        with self._lock:
+            if self._is_overdue():
+                with _locked(self.path, create=True) as holders:
+                    self._find_out(holders)
+                    self._enter(holders)
+            return [item for item in items if item in self._mine]
 
     def held(self) -> set[Draw]:
         """What other living jobs hold."""
         with self._lock, _locked(self.path) as holders:
-            return self._held(holders)
+            return set().union(*self._held(holders))
 
     def held_by_others(self, items: Collection[Draw]) -> bool:
         """Whether any of the items is another living job's."""
         with self._lock, _locked(self.path) as holders:
-            return not self._held(holders).isdisjoint(items)
+            return not all(others.isdisjoint(items) for others in self._held(holders))
 
     def _renew(self) -> None:
         while not self._ended.wait(self.renewal):
             with self._lock, _locked(self.path, create=bool(self._mine)) as holders:
-                # Whoever took this process for dead may hold some of them by now.
-                self._mine -= self._held(holders)
+                self._find_out(holders)
+                # Of those who could not lock the file, too.
+                self._mine.difference_update(*self._held(holders))
                 self._enter(holders)
+
+    def _find_out(self, holders: Mapping[str, Any]) -> None:
+        """Whoever took this process for dead has removed its entry, and may have made all that it held."""
+        if self._is_overdue() and self._id not in holders:
+            self._mine.clear()
+
+    def _is_overdue(self) -> bool:
+        """Whether somebody may have taken this process for dead."""
+        return bool(self._mine) and time.clock_gettime(_CLOCK) - self._beaten > self.lifetime / 2
 
     def _enter(self, holders: dict[str, Any]) -> None:
         """Set this job's entry."""
         holders.pop(self._id, None)
+        self._beaten = time.clock_gettime(_CLOCK)
         if self._mine:
             self._beat += 1
             me = {"pid": self._pid, "boot": boot_id(), "host": socket.gethostname(), "started": start_of(self._pid)}
             holders[self._id] = me | {"beat": self._beat, "draws": _to_ranges(self._mine)}
 
-    def _held(self, holders: dict[str, Any]) -> set[Draw]:
-        """What other living jobs hold; the entries of dead ones are removed."""
-        held: set[Draw] = set()
+    def _held(self, holders: dict[str, Any]) -> list[frozenset[Draw]]:
+        """What each other living job holds; the entries of dead ones are removed."""
+        before, self._known = self._known, {}
         for name in [name for name in holders if name != self._id]:
             try:
                 if self._is_gone(name, holders[name]):
                     del holders[name]
-                else:
-                    held.update(_from_ranges(self.task, holders[name]["draws"]))
+                    continue
+                told = holders[name]["draws"]
+                if name not in before or before[name][0] != told:
+                    before[name] = (told, frozenset(_from_ranges(self.task, told)))
+                self._known[name] = before[name]
             except (AttributeError, KeyError, TypeError, ValueError):  # not an entry: nobody can be waited for
                 del holders[name]
-        return held
+        return [draws for _, draws in self._known.values()]
 
     def _is_gone(self, name: str, holder: Mapping[str, Any]) -> bool:
         here, boot = socket.gethostname(), boot_id()
@@ -156,13 +193,16 @@ class Leases:
 @contextmanager
 def _locked(path: Path, *, create: bool = False) -> Iterator[dict[str, Any]]:
     """The entries of the file, by holder; what is changed in them is written when this is left."""
+    handle = None
     try:
         handle = _open_locked(path, create=create)
+        text = os.pread(handle, os.fstat(handle).st_size, 0)
     except OSError:  # not there, or not to be had: nobody's leases are known
+        if handle is not None:
+            os.close(handle)
         yield {}
         return
     try:
-        text = os.pread(handle, os.fstat(handle).st_size, 0)
         holders = _parse(text)
         yield holders
         written = json.dumps(holders, separators=(",", ":")).encode() + b"\n"

@@ -9,6 +9,7 @@ crash or at a higher degree. Each call's reply is durable before the next one is
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,7 +64,7 @@ class Live:
             raise InputError(f"teacher.top_p={self.top_p}: expected more than 0, up to 1")
         for key in ("budget_usd", "budget_tokens"):
             value = getattr(self, key)
-            if value is not None and value < 0:
+            if value is not None and not 0 <= value < math.inf:
                 raise InputError(f"teacher.{key}={value}: expected 0 or more, or null for no limit")
         if self.prices is not None:
             check_prices(self.prices)

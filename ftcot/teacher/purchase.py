@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ftcot import stop
-from ftcot.errors import JobError
+from ftcot.errors import JobError, disk_full
 from ftcot.records import Completion
 from ftcot.redact import without_secrets
 from ftcot.teacher import Session
@@ -35,7 +35,10 @@ RELEASE = 64
 """Draws that are stored before their leases are given back."""
 
 POLL = 2.0
-"""Seconds between looks at what other jobs are buying."""
+"""Seconds between looks at what other jobs are buying, and whether a full disk has room again."""
+
+ROOM = 600.0
+"""Seconds that replies are held while a disk is full: they are paid, and are gone with the process."""
 
 
 class Purchase:
@@ -93,25 +96,31 @@ class Purchase:
 
     def _buy(self) -> None:
         """Rounds, until everything is there or given up."""
-        backend, store = None, self.session.store
-        while self._draws.n_missing and not self.stopping():
-            self._short = None
-            with store.leases(self.teacher.name, self.task.name, self.order.parameters) as self._leases:
+        backend, order, store = None, self.order, self.session.store
+        # Jobs whose second calls differ share their rationales, so it is the first call that is leased. For all rounds
+        # at once: that a job on another machine is dead shows only to who has watched it for a while.
+        leased = order.first_parameters or order.parameters
+        with store.leases(self.teacher.name, self.task.name, leased) as self._leases:
+            while self._draws.n_missing and not self.stopping():
+                self._short = None
                 asks = self._asks()
                 if first := next(asks, None):
                     backend = backend or self.teacher.backend()
                     backend.run(itertools.chain((first,), asks), self._deliver, self)
                     self._leave()
                 self._budget.rest()
-            if first is None:
-                self._wait()
+                self._leases.release_all()
+                if first is None:
+                    self._wait()
 
     def _asks(self) -> Iterator[Ask]:
         """Asks for all that is missing and not another job's, as they are drawn."""
         missing = self._draws.missing()
         while portion := list(itertools.islice(missing, PORTION)):
             mine, said = self._lease(portion)
-            for place, numbers in mine.items():
+            for place, leased in mine.items():
+                # Looked up as late as this: a process that was stopped for long has been taken for dead meanwhile.
+                numbers = {draw: leased[draw] for draw in self._leases.still(leased)}
                 for ask in self._asks_of(self.order.turns(place), numbers, said):
                     if self.stopping():
                         return
@@ -183,7 +192,10 @@ class Purchase:
         if order.first_parameters is not None:
             self._put(order.first_parameters, first)
         self._put(order.parameters, whole)
-        following = [self._go_on(draw, said, paid) for draw, (said, paid) in first.items()]
+        mine = set(self._leases.still(first))
+        following = [self._go_on(draw, said, paid) for draw, (said, paid) in first.items() if draw in mine]
+        for draw in first.keys() - mine:  # whoever took this job for dead asks for the answer
+            self._close([draw], MISSING, first[draw][1])
         for draw, (_, paid) in whole.items():
             self._close([draw], STORED, paid)
         self.session.bill.completions += len(whole)
@@ -197,9 +209,22 @@ class Purchase:
         return [] if self.stopping() else following
 
     def _put(self, parameters: Mapping[str, Any], rows: Mapping[Draw, tuple[Completion, Paid]]) -> None:
-        if rows:
-            completions, paid = zip(*rows.values(), strict=True)
-            self.session.store.put(self.teacher.name, parameters, completions, paid)
+        if not rows:
+            return
+        completions, paid = zip(*rows.values(), strict=True)
+        until = time.monotonic() + ROOM
+        waiting = False
+        while True:
+            try:
+                self.session.store.put(self.teacher.name, parameters, completions, paid)
+                return
+            except JobError as error:
+                if disk_full(error) is None or self.stopping() or time.monotonic() >= until:
+                    raise
+            if not waiting:
+                self.say(f"disk full ({self.folder}): what was bought waits for room, {ROOM / 60:.0f} minutes at most")
+            waiting = True
+            time.sleep(POLL)
 
     def _go_on(self, draw: Draw, said: Completion, paid: Paid) -> Ask:
         """From a rationale that is stored to the ask for its answer."""
