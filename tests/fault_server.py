@@ -70,12 +70,16 @@ class Options:
     """{"unauthorized": 10}: from the eleventh completion on, that of LATER."""
     models: list[dict[str, Any]] | int = field(default_factory=lambda: [{"id": "model"}])
     """What it lists, or the status with which it does not."""
+    refusal: str = "no list"
+    """What it says then."""
     choices: int = 1_000_000
     """Of one request, at most."""
     lacks: list[str] = field(default_factory=list)
     """Fields that it refuses."""
     key: str | None = None
     """That it wants."""
+    finish: str = "stop"
+    """Reason of its replies."""
     text: str = "Step {serial}. The answer is yes."
     extra: dict[str, Any] = field(default_factory=dict)
     """More fields of a message."""
@@ -161,7 +165,7 @@ class State:
     def list_models(self, line: FaultServer) -> None:
         models = self.options.models
         if isinstance(models, int):
-            line.send(models, {"error": {"message": "no list"}})
+            line.send(models, {"error": {"message": self.options.refusal}})
         else:
             line.send(200, {"object": "list", "data": models})
 
@@ -261,7 +265,7 @@ class State:
         serial = self.sold + place
         text = "" if empty else self.options.text.format(serial=serial)
         prompt = body.get("prompt") or json.dumps(body["messages"])
-        finish = "content_filter" if "[filtered]" in prompt else "stop"
+        finish = "content_filter" if "[filtered]" in prompt else self.options.finish
         if "prompt" in body:
             return {"index": place, "text": text, "finish_reason": finish}
         message = {"role": "assistant", "content": text, **self.options.extra}

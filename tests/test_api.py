@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,23 @@ def test_fields_that_a_model_refuses_are_left_out_and_said_once() -> None:
     assert any("max_completion_tokens" in line for line in control.said)
 
 
+def test_an_answer_that_takes_long_is_given_more_time_when_it_is_asked_for_again() -> None:
+    with serving(latency=0.7) as server:
+        assert len(said(server, 4, timeout=0.5, attempts=2)) == 4
+
+
+def test_a_model_that_thinks_for_longer_than_it_may_write_is_told_of_once() -> None:
+    control = Collector()
+    with serving(text="", finish="length", extra={"reasoning": "Hm, so many"}) as server:
+        control.run(teacher(server).backend(), asks(30))
+    assert len(control.replies) == 30
+    assert [line for line in control.said if "teacher.prompting.max_tokens" in line] == control.said[:1]
+    control = Collector()
+    with serving(finish="length") as server:
+        control.run(teacher(server).backend(), asks(30))
+    assert not control.said
+
+
 def test_asks_that_fail_for_good_are_left_and_the_others_go_on() -> None:
     control = Collector()
     with serving(rates={"error500": 0.5}, seed=5) as server:
@@ -361,6 +379,16 @@ def test_a_replica_that_is_not_there_is_left_out() -> None:
         assert server.state.sold == 200
 
 
+def test_a_replica_that_gives_nothing_but_errors_does_not_get_all_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "PATIENCE", Patience(waits=Waits(first=0.2, longest=1.0)))
+    control = Collector()
+    with serving(rates={"error500": 1.0}) as broken, serving(latency=0.05) as server:
+        control.run(teacher([broken, server]).backend(), asks(300))
+        assert server.state.sold == len(control.replies) == 300
+        assert broken.state.requests < 60
+    assert not control.abandoned
+
+
 def test_without_any_server_it_ends_with_the_cause() -> None:
     with serving() as gone:
         pass
@@ -369,6 +397,15 @@ def test_without_any_server_it_ends_with_the_cause() -> None:
 
 
 # Ending
+
+
+def test_what_is_under_way_is_waited_for_when_there_is_no_more_credit() -> None:
+    control = Collector()
+    marked = (replace(ask, turns=(Turn("user", "[odd]"),)) if place == 4 else ask for place, ask in enumerate(asks(5)))
+    with serving(latency=1.0) as server:  # longer than `drain`
+        with pytest.raises(InputError, match="Invalid type"):
+            control.run(teacher(server).backend(), marked)
+        assert len(control.replies) == server.stats()["sold"] == 4
 
 
 def test_a_stop_keeps_what_was_under_way() -> None:

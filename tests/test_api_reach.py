@@ -33,7 +33,7 @@ def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def reach(url: str, model: str = "model", **more: Any) -> None:
+def reach(url: str | None, model: str = "model", **more: Any) -> None:
     asked = Api(model=model, base_url=url, **more)
     asked.check(TASK, TASK.splits(), Diversity(1, 0.0))
     asked.reach()
@@ -73,6 +73,47 @@ def test_a_refused_key_is_said_without_the_key(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(InputError, match=r"the key in \$MINE is refused \(401\)") as caught:
             reach(server.url, key_variable="MINE")
         assert server.state.keys == {KEY}
+    assert KEY not in str(caught.value)
+
+
+def test_a_server_that_lists_only_some_of_its_models_can_be_asked_for_others() -> None:
+    with serving(models=[{"id": "gpt-4o", "context_length": 40}]) as server:
+        with pytest.raises(InputError, match=r"has no such model; it has gpt-4o \(teacher\.listed=false"):
+            reach(server.url, "my-deployment")
+        reach(server.url, "my-deployment", listed=False)
+        with pytest.raises(InputError, match=r"teacher\.context=40"):
+            reach(server.url, "gpt-4o", listed=False)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_may_not_list_models_may_ask_one(status: int) -> None:
+    said = "You have insufficient permissions for this operation. Missing scopes: api.model.read."
+    with serving(models=status, refusal=said) as server:
+        reach(server.url)
+    with serving(models=status) as server, pytest.raises(InputError, match=str(status)):
+        reach(server.url)
+
+
+def test_a_url_without_the_v1_is_put_right() -> None:
+    with serving() as server:
+        short = server.url.removesuffix("/v1")
+        with pytest.raises(InputError, match=f"base_url={short}: its models are at teacher.base_url={server.url}"):
+            reach(short)
+
+
+def test_a_host_that_no_server_can_have_is_refused_in_a_line() -> None:
+    with pytest.raises(InputError, match=r"is no address"):
+        reach("http://node7..local:8000/v1", key_variable=None)
+
+
+@pytest.mark.parametrize("url", [f"https://x/v1?api-key={KEY}", f"https://x/v1#{KEY}", f"me:{KEY}@host:8000/v1"])
+def test_a_key_in_a_wrong_url_is_not_repeated(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError) as caught:
+        Api(model="model", base_url=url)
+    assert KEY not in str(caught.value)
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(InputError) as caught:
+        reach(None)
     assert KEY not in str(caught.value)
 
 

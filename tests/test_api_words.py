@@ -157,6 +157,21 @@ def test_what_is_no_response_is_said_to_be_none(body: bytes) -> None:
         replies_of(read(body), ASK, (0,), "here")
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        choice("Half a sent", "error", role="assistant") | {"error": {"code": 502, "message": "Provider disconnected"}},
+        choice("Half a sent", "abort"),
+        choice("", "stop") | {"error": {"code": 429, "message": "Provider disconnected"}},
+    ],
+)
+def test_a_choice_that_the_server_gave_up_is_no_reply(broken: dict[str, Any]) -> None:
+    with pytest.raises(UnreadableError, match=r"gave it up \((Provider disconnected|abort)\)"):
+        replies_of(response(broken), ASK, (0,), "here")
+    (reply,) = replies_of(response(broken, choice("4")), ASK, (0, 1), "here")
+    assert (reply.draw, reply.text) == (0, "4")
+
+
 def test_more_choices_than_asked_for_are_left() -> None:
     assert len(replies_of(response(*[choice("4")] * 5), ASK, (0, 1), "here")) == 2
 
@@ -180,6 +195,14 @@ def test_shares_of_the_tokens_add_up(texts: list[str], prompt: int, completion: 
 def test_a_server_that_does_not_count_gives_no_usage() -> None:
     (reply,) = replies_of(response(choice("4"), usage=None), ASK, (0,), "here")
     assert reply.usage is None
+
+
+@pytest.mark.parametrize("count", [-1, 10**20, True, "7", 1.5])
+def test_what_is_no_number_of_tokens_is_not_counted(count: Any) -> None:
+    """The store could not add up such numbers, and every job that reads it would end with an error."""
+    usage = {"prompt_tokens": count, "completion_tokens": 3}
+    (reply,) = replies_of(response(choice("4"), usage=usage), ASK, (0,), "here")
+    assert reply.usage == {"completion": 3}
 
 
 # Requests
@@ -287,6 +310,49 @@ def test_a_server_is_left_alone_as_long_as_it_says() -> None:
     assert pace.has_room(130.0)
     pace.limited(200.0, 200.0, 1e9)
     assert pace.resume == 3800.0
+
+
+def test_a_server_that_says_0_s_and_goes_on_refusing_is_asked_ever_more_rarely() -> None:
+    pace, now, asked = Pace(64), 100.0, 0
+    while now < 160:
+        pace.limited(now, now, 0.0)
+        asked, now = asked + 1, max(now + 1e-3, pace.resume)
+    assert asked < 20
+
+
+def test_a_server_that_has_become_slower_gets_as_many_requests_as_before() -> None:
+    pace = Pace(100)
+    storm(pace, 10)
+    for now in (200.0, 201.0, 202.0, 203.0):
+        pace.limited(now, now, None)
+    now, few = 300.0, pace.limit
+    for _ in range(100):
+        while pace.has_room(now):
+            pace.busy += 1
+        for _ in range(pace.busy):
+            pace.answered(now, now + 5)  # 25 times as long
+            pace.busy -= 1
+        now += 5
+    assert few < 10
+    assert pace.limit > 5 * few
+
+
+def test_a_server_that_gives_nothing_but_errors_is_spared_until_it_answers() -> None:
+    pace = Pace(64)
+    storm(pace, 10)
+    for _ in range(7):
+        pace.failed(200.0, 200.1)
+    assert (pace.limit, pace.spared) == (64, 0)
+    for _ in range(9):
+        pace.failed(200.0, 200.1)  # sent together
+    assert pace.limit == 1
+    assert 200.5 < pace.spared < 201.2
+    pace.failed(202.0, 202.1)
+    assert pace.spared > 203
+    storm(pace, 8)
+    assert pace.limit == 64
+    pace.failed(400.0, 400.1)
+    assert pace.spared < 400
 
 
 def test_a_few_time_outs_are_no_reason_and_many_are() -> None:

@@ -358,11 +358,12 @@ def test_a_key_that_is_refused_later_ends_the_job_and_the_batch_is_collected_by_
     assert len(server.batches) == 1
 
 
+@pytest.mark.parametrize("key", ["sk-echo-0123456789", 'sk-echo-01234"6789'])  # JSON writes a quote as two signs
 def test_the_key_is_in_no_file_and_no_line_even_if_the_server_echoes_it(
-    server: BatchServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: BatchServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    monkeypatch.setenv("MY_OWN", "sk-echo-0123456789")
-    server.ruling = lambda body: (500, {"message": "key sk-echo-0123456789 is overloaded"})
+    monkeypatch.setenv("MY_OWN", key)
+    server.ruling = lambda body: (500, {"message": f"key {key} is overloaded"})
     control = collector(tmp_path)
     control.run(teacher(server, key_variable="MY_OWN").backend(), asks(1))
     server.key = "another"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -167,6 +168,26 @@ def test_the_extremes_of_the_random_numbers_find_tokens_that_can_be() -> None:
 def test_a_model_that_computes_no_numbers_ends_the_job() -> None:
     with pytest.raises(JobError, match=r"teacher\.dtype.*bfloat16"):
         choose(torch.tensor([[0.0, float("nan")]]), GREEDY, torch.zeros(1))
+    with pytest.raises(JobError, match="float16"):
+        choose(torch.tensor([[0.0, float("inf")]]), Decoding(0.7, 1), torch.zeros(1, dtype=torch.float64))
+
+
+def test_a_model_without_keys_and_values_is_refused_in_a_line() -> None:
+    class Mute(torch.nn.Module):
+        """Gives logits and a state of its own, as Mamba does."""
+
+        device = torch.device("cpu")
+        generation_config = SimpleNamespace(eos_token_id=1)
+
+        def forward(self, input_ids: torch.Tensor, **more: Any) -> Any:
+            return SimpleNamespace(logits=torch.zeros(*input_ids.shape, 8), cache_params=())
+
+    def ids(text: str, **more: Any) -> dict[str, list[int]]:
+        return {"input_ids": [5]}
+
+    tokenizer = type("Tokenizer", (), {"eos_token_id": 1, "__call__": staticmethod(ids)})()
+    with pytest.raises(InputError, match="a Mute keeps no keys and values"):
+        Writer(Mute(), tokenizer, "decoder").write([Wanted((3, 4), (1,), 5)], GREEDY, 1)
 
 
 # How a text ends

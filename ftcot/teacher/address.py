@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -114,7 +115,12 @@ def _check(key: str, url: str) -> str:
         # Not repeated: it may hold a password.
         raise InputError(f"{key} holds a user or a password; put the key into the variable of teacher.key_variable")
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise InputError(f"{key}={url}: expected the URL of a server, such as http://127.0.0.1:8000/v1")
+        raise InputError(f"{key}={_shown(url)}: expected the URL of a server, such as http://127.0.0.1:8000/v1")
     if parts.query or parts.fragment:
-        raise InputError(f"{key}={url}: expected no ? and no # in it")
+        raise InputError(f"{key}={_shown(url)}: expected no ? and no # in it")
     return url.rstrip("/")
+
+
+def _shown(url: str) -> str:
+    """Without what may be a key or a password."""
+    return re.sub(r"[^/@]*@", "***@", re.split("[?#]", url)[0])

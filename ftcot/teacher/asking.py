@@ -28,6 +28,13 @@ from ftcot.teacher.wire import UnreadableError, body_of, read, replies_of, token
 EMPTY = 3
 """Empty replies to one request, until it is believed that the model has nothing to say."""
 
+SLOWEST = 4
+"""Times the time limit that a request may take which was too slow before: asked again with the same seed, a long answer
+is as long, and is paid again."""
+
+CUT_OFF = 8
+"""Replies without a word that were cut off at their length, one after the other, until it is said why."""
+
 KEPT = "what was bought is kept, and the same command goes on with the rest"
 
 
@@ -61,6 +68,7 @@ class Asking:
         self._keys = {server.address.key for server in account.servers if len(server.address.key) >= 8}
         self._hidden = {*secrets(), *self._keys}
         self._succeeded = False
+        self._cut_off, self._said_cut_off = 0, False
         self.heard = time.monotonic()
         """When something was had the last time."""
 
@@ -80,7 +88,7 @@ class Asking:
             body["seed"] ^= work.empty  # the same again would be as empty
         used: int | None = None
         try:
-            answer = await self._client.post(server.address, request.path, body)
+            answer = await self._client.post(server.address, request.path, body, min(2**work.slow, SLOWEST))
             server.pace.reached()
             if answer.status == 200:
                 used = self._answered(server, work, sent, answer)
@@ -97,6 +105,7 @@ class Asking:
                 self._round.again(work)  # nothing was sent
             else:
                 if error.kind == "timeout":
+                    work.slow += 1
                     server.pace.timed_out(sent, now)
                 self._failed(server, work, sent, body, Trouble("again", str(error)))
         finally:
@@ -129,12 +138,24 @@ class Asking:
         spent = _together(work.spent, *(reply.usage for reply in replies if reply not in full))
         if full:
             self._succeeded = True
+            self._see_cut_off(server, full)
             self._round.arrived([replace(full[0], usage=_together(full[0].usage, spent)), *full[1:]])
             spent = None
         had = {reply.draw for reply in full}
         if missing := tuple(draw for draw in work.draws if draw not in had):
             self._round.again(replace(work, draws=missing, empty=work.empty + (not had), spent=spent))
         return tokens_of(data)
+
+    def _see_cut_off(self, server: Server, replies: Sequence[Reply]) -> None:
+        """Say so where a model seems to think for longer than it may write: what it thinks is paid, too."""
+        for reply in replies:
+            self._cut_off = 0 if reply.text or reply.finish_reason != "length" else self._cut_off + 1
+            if self._cut_off == CUT_OFF and not self._said_cut_off:
+                self._said_cut_off = True
+                self._round.say(
+                    f"{server.address.host}: {CUT_OFF} replies in a row were cut off before their first word; a model "
+                    "that thinks before it speaks needs more teacher.prompting.max_tokens"
+                )
 
     def _is_empty(self, reply: Reply, work: Work) -> bool:
         """Whether there is nothing in it, and it is to be asked again."""
@@ -149,6 +170,7 @@ class Asking:
             server.pace.limited(sent, now, trouble.wait)
             self._round.again(work)
         elif trouble.kind == "again":
+            server.pace.failed(sent, now)
             work.failures += 1
             if work.failures < self._patience.attempts:
                 wait = max(trouble.wait or 0.0, self._patience.waits.after(work.failures, self._chance))

@@ -118,9 +118,9 @@ class BatchClient:
         """Without the key, and without other secrets."""
         return str(without_secrets(text, *self._keys))
 
-    def blank(self, line: bytes) -> bytes:
-        """A line of a file without the key."""
-        return line.replace(self.address.key.encode(), b"***") if self._keys else line
+    def blank(self, row: Any) -> Any:
+        """A row of a file without the key, however JSON wrote it."""
+        return without_secrets(row, *self._keys)
 
     def upload(self, name: str, content: IO[bytes]) -> str:
         """Send a file of requests; its id.

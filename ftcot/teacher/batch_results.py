@@ -122,7 +122,7 @@ class Results:
             if not line.strip():
                 continue
             try:
-                row = json.loads(self._client.blank(line))
+                row = self._client.blank(json.loads(line))
             except ValueError:
                 self._odd["that are no JSON"] += 1
                 continue

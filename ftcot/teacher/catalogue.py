@@ -11,14 +11,16 @@ from __future__ import annotations
 import difflib
 import http.client
 import json
+import re
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
+from urllib.parse import urlsplit
 
 from ftcot.errors import InputError
 from ftcot.redact import without_secrets
@@ -51,13 +53,15 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def look_up(addresses: Sequence[Address], model: str, key_variable: str | None) -> int | None:
+def look_up(addresses: Sequence[Address], model: str, key_variable: str | None, *, listed: bool) -> int | None:
     """The length of the model's context, where a server tells it.
 
     Args:
         key_variable: what holds the key, for people.
+        listed: whether the servers list all models that they have.
     Raises:
-        InputError: no server can be connected to; one refuses the key, or lists its models without this one.
+        InputError: no server can be connected to; one refuses the key, has its models under another URL, or lists them
+            without this one.
     """
     with ThreadPoolExecutor(len(addresses)) as pool:
         found = list(pool.map(_models_of, addresses))
@@ -70,7 +74,9 @@ def look_up(addresses: Sequence[Address], model: str, key_variable: str | None) 
             held = "no key was sent" if address.key == NO_KEY else f"the key in ${key_variable} is refused"
             raise InputError(f"{address.url}: {held} ({models})")
         if isinstance(models, dict):
-            contexts.append(_context(models, model, address))
+            contexts.append(_context(models, model, address, listed))
+        elif models is None and not urlsplit(address.url).path:
+            _refuse_without_v1(address)
     known = [context for context in contexts if context]
     return min(known) if known else None
 
@@ -84,11 +90,15 @@ def _models_of(address: Address) -> dict[str, Mapping[str, Any]] | Unreachable |
             body = response.read(LARGEST)
     except urllib.error.HTTPError as error:
         with error:
-            return error.code if error.code in (401, 403) else None
+            # OpenAI's restricted keys may be allowed to ask models, and not to list them.
+            unlisted = re.search(rb"(?i)missing.scope|insufficient permissions", error.read(LARGEST))
+            return error.code if error.code in (401, 403) and not unlisted else None
     except urllib.error.URLError as error:
         return Unreachable(f"cannot be connected to ({_cause(error.reason)})")
     except (TimeoutError, http.client.HTTPException, ConnectionError, ssl.SSLError):
         return None  # it is there, and says nothing of use
+    except UnicodeError as error:
+        return Unreachable(f"is no address ({error})")
     return _listed(body)
 
 
@@ -106,19 +116,31 @@ def _listed(body: bytes) -> dict[str, Mapping[str, Any]] | None:
     return models or None
 
 
-def _context(models: Mapping[str, Mapping[str, Any]], model: str, address: Address) -> int | None:
+def _refuse_without_v1(address: Address) -> None:
+    """Refuse the URL of a server whose models are one step below it, as those of most servers are."""
+    below = replace(address, url=f"{address.url}/v1")
+    if isinstance(_models_of(below), dict):
+        raise InputError(f"teacher.base_url={address.url}: its models are at teacher.base_url={below.url}")
+
+
+def _context(models: Mapping[str, Mapping[str, Any]], model: str, address: Address, listed: bool) -> int | None:
     """The length of its context; None where the server does not say.
 
     Raises:
         InputError: it is not among the models.
     """
     row = next((models[name] for name in models if _same(name, model)), None)
+    if row is None and not listed:
+        return None
     if row is None:
         close = difflib.get_close_matches(model, models, SHOWN, 0.3)
         shown = [*close, *(name for name in models if name not in close)][:SHOWN]
         more = f" and {len(models) - len(shown)} more" if len(models) > len(shown) else ""
         said = without_secrets(f"{', '.join(shown)}{more}")
-        raise InputError(f"teacher.model={model}: {address.url} has no such model; it has {said}")
+        raise InputError(
+            f"teacher.model={model}: {address.url} has no such model; it has {said} (teacher.listed=false for a server "
+            "that has more than it lists)"
+        )
     meta = row.get("meta")
     told = {**(meta if isinstance(meta, dict) else {}), **row}
     lengths = [told[key] for key in CONTEXTS if isinstance(told.get(key), int) and told[key] > 0]

@@ -94,14 +94,16 @@ class Client:
             *_of_aiohttp(),
         )
 
-    async def post(self, address: Address, path: str, body: Mapping[str, Any]) -> Answer:
+    async def post(self, address: Address, path: str, body: Mapping[str, Any], times: int = 1) -> Answer:
         """Send a request and read its answer.
 
+        Args:
+            times: of the time limit that it may take.
         Raises:
             NoAnswerError: there is none.
         """
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(times * self._timeout):
                 response = await self._clients[address.url].post(
                     f"{address.url}{path}", cast_to=self._response, body=body, options=self._options
                 )
@@ -110,7 +112,7 @@ class Client:
             # A server that sends us elsewhere, too.
             return Answer(error.status_code, error.response.headers, error.response.content)
         except TimeoutError:
-            raise NoAnswerError("timeout", f"no answer within {self._timeout:g} s") from None
+            raise NoAnswerError("timeout", f"no answer within {times * self._timeout:g} s (teacher.timeout)") from None
         except self._others as error:
             raise self._no_answer(error) from None
 

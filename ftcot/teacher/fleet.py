@@ -2,8 +2,8 @@
 
     Account(servers=[Server(127.0.0.1:8000, 64 at once), Server(127.0.0.1:8001, down)], requests=..., tokens=...)
 
-Replicas share the work: the next request goes to the one with the fewest under way. One that cannot be connected to is
-left out and tried again later. What is learnt of them outlives one round of sending.
+Replicas share the work: the next request goes to the one with the fewest under way. One that cannot be connected to, or
+gives nothing but errors, is left out and tried again later. What is learnt of them outlives one round of sending.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Patience:
     stage: float | None = None
     """Of all of them together."""
     drain: float = 10.0
-    """For what is under way, when the work is to end."""
+    """For what is under way, when the work is to end at once: somebody wants to stop it, or its time is over."""
     down: float = 120.0
     """Without any server that can be connected to."""
     limited: float = 3600.0
@@ -75,6 +75,8 @@ class Work:
     ask: Ask
     draws: tuple[int, ...]
     failures: int = 0
+    slow: int = 0
+    """Of the failures, those that were time-outs."""
     empty: int = 0
     """Replies without a word."""
     spent: Mapping[str, int] | None = None
@@ -106,7 +108,8 @@ class Account:
         limits = max(self.requests.ready(now), self.tokens.ready(now))
         if limits > now:
             return None, limits
-        if free := [server for server in self.servers if server.pace.has_room(now)]:
+        well = [server for server in self.servers if now >= server.pace.spared] or self.servers
+        if free := [server for server in well if server.pace.has_room(now)]:
             return min(free, key=lambda server: server.pace.busy), None
         return None, min((server.pace.resume for server in self.servers if server.pace.resume > now), default=None)
 

@@ -178,6 +178,11 @@ class Writer:
         if self.family == "decoder":
             positions = {"position_ids": (mask.cumsum(-1) - 1).clamp(min=0)} if self._takes_positions else {}
             output = self.model(input_ids=ids, attention_mask=mask, use_cache=True, **positions, **self._only_last)
+            if getattr(output, "past_key_values", None) is None:  # Mamba and the like
+                raise InputError(
+                    f"{KEY}: a {type(self.model).__name__} keeps no keys and values, which the draws of a prompt share "
+                    "here; ask it through a server, teacher=api"
+                )
             return _State(output.logits[:, -1], output.past_key_values, mask, mask.sum(-1))
         read = self.model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
         state = _State(read.new_empty(0), None, mask, mask.sum(-1), read)

@@ -4,6 +4,7 @@
     answers take far longer than the quickest did           no more at once: the server makes them wait
     429 (too many)         half as many, and nothing is sent for as long as the server says, or else 1 s, 2 s, 4 s ...
     time-outs pile up      half as many
+    nothing but errors     one; and none while there are replicas that answer
 
 Like TCP's: of the requests that were under way together, one alone counts against the server. Times are seconds of
 a clock that only goes forward; nothing here looks at one.
@@ -26,6 +27,14 @@ that takes requests one by one is not asked for hundreds, which would only time 
 
 MOMENT = 0.05
 """Seconds, below which an answer's time says nothing of the server."""
+
+SAME = 3
+"""Storms of 429s, one after the other, in which a server's own word for how long to wait is taken. One that says 0 s
+and goes on refusing would be asked as fast as it refuses."""
+
+IN_A_ROW = 8
+"""Errors without an answer between them, from which on a server is spared. One that fails at once is always the least
+busy, so that it would get nearly all requests."""
 
 BURST = 5.0
 """Seconds' worth of an account's limit that may be used at once."""
@@ -62,14 +71,16 @@ class Pace:
     """Requests under way."""
     resume: float = 0.0
     """Nothing is to be sent before."""
+    spared: float = 0.0
+    """Nothing is to be sent before, if another server can be asked."""
 
     def __post_init__(self) -> None:
         self.limit = float(min(FIRST, self.most))
         self._steady = float(self.most)  # from here on one more a round
         self._narrowed = self._full = float("-inf")
-        self._storms = self._failures = 0
+        self._storms = self._failures = self._errors = self._rests = 0
         self._strain = 0.0
-        self._time, self._quickest = 0.0, float("inf")
+        self._time, self._quickest, self._quickest_at = 0.0, float("inf"), 0.0
 
     def has_room(self, now: float) -> bool:
         """Whether one more may be sent."""
@@ -81,8 +92,12 @@ class Pace:
     def answered(self, sent: float, now: float) -> None:
         """An answer came to what was sent then."""
         self._time += (now - sent - self._time) / (8 if self._time else 1)
-        self._quickest = min(self._quickest, max(self._time, MOMENT))
+        if (time := max(self._time, MOMENT)) <= self._quickest:
+            self._quickest, self._quickest_at = time, self.limit
+        elif self.limit <= self._quickest_at:
+            self._quickest += (time - self._quickest) / 16  # no more are sent than then: it is slower for other reasons
         self._strain -= self._strain / 16
+        self._errors = self._rests = 0
         if sent > self._narrowed:
             self._storms = 0
         crowded = self._time > FAR_LONGER * self._quickest
@@ -98,8 +113,9 @@ class Pace:
         if sent > self._narrowed:
             self._storms += 1
             self._narrow(now)
-            if told is None:
-                self.resume = max(self.resume, now + self.waits.cool(self._storms, self.chance))
+            if told is None or self._storms > SAME:
+                storms = self._storms - (0 if told is None else SAME)
+                self.resume = max(self.resume, now + self.waits.cool(storms, self.chance))
         if told is not None:
             self.resume = max(self.resume, now + min(told, self.waits.longest_told))
 
@@ -108,6 +124,14 @@ class Pace:
         self._strain += (1 - self._strain) / 16
         if self._strain > PILED_UP and sent > self._narrowed:
             self._narrow(now)
+
+    def failed(self, sent: float, now: float) -> None:
+        """What was sent then gave no completion, and is to be sent again."""
+        self._errors += 1
+        if self._errors >= IN_A_ROW and sent >= self.spared:
+            self._rests += 1
+            self.spared = now + self.waits.cool(self._rests, self.chance)
+            self.limit = 1.0  # and with the first answers what it was
 
     def reached(self) -> None:
         """It said something, be it an error or not."""

@@ -28,9 +28,9 @@ def choose(logits: Tensor, decoding: Decoding, numbers: Tensor) -> Tensor:
     Returns:
         (R,) token ids.
     Raises:
-        JobError: there are logits that are no numbers.
+        JobError: there are logits that are no numbers, or infinite ones.
     """
-    if logits.isnan().any():
+    if not (logits < float("inf")).all():
         raise JobError("teacher.dtype: the model computes no numbers any more; float16 overflows, take bfloat16")
     if decoding.temperature == 0:
         return logits.argmax(dim=-1)

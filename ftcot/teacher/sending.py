@@ -60,6 +60,8 @@ class Sending:
         self._arrived: list[Reply] = []
         self._drawing = self._keeping = False
         self._drawn_all = self._ending = False
+        self._until: float | None = None
+        """Until then what is under way is waited for; None: as long as it takes, within each request's own time."""
         self._error: BaseException | None = None
         self._lost_in_a_row = 0
 
@@ -153,7 +155,7 @@ class Sending:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.stop(error)
+            self._hurry(error)
         self._go_on()
 
     def _reserved(self, work: Work) -> int:
@@ -174,7 +176,7 @@ class Sending:
         self._drawing = False
         if (error := drawing.exception()) is not None:
             self._drawn_all = True
-            self.stop(error)
+            self._hurry(error)
         else:
             asks = drawing.result()
             self._drawn_all = len(asks) < DRAWN
@@ -193,7 +195,7 @@ class Sending:
         self._keeping = False
         if (error := keeping.exception()) is not None:
             self._arrived.clear()  # nor could these be kept
-            self.stop(error)
+            self._hurry(error)
         else:
             # Before what was never begun: a completion is of use when it is whole.
             self._ready.extendleft(Work(ask, ask.draws) for ask in reversed(keeping.result()))
@@ -235,15 +237,15 @@ class Sending:
         while not self._over.done():
             await asyncio.sleep(LOOK)
             now = time.monotonic()
-            if self._ending:
-                if now > self._ending_since + self.patience.drain:
+            if self._until is not None:
+                if now > self._until:
                     for task in self._tasks:
                         task.cancel()
             elif self._control.stopping():
-                self.stop(None)
+                self._hurry(None)
             elif self.patience.stage is not None and now > self._began + self.patience.stage:
-                self.stop(JobError(f"teacher.stage_timeout is over; {KEPT}"))
-            else:
+                self._hurry(JobError(f"teacher.stage_timeout is over; {KEPT}"))
+            elif not self._ending:
                 self._look_at_servers(now)
             ending = f"waiting for {len(self._tasks)} answers that are under way"
             self._control.note(ending if self._ending else self.account.words(len(self._tasks), now))
@@ -259,13 +261,19 @@ class Sending:
             self.stop(JobError(f"{account.hosts}: nothing but rate limits for {patience.limited:g} s; {KEPT}"))
 
     def stop(self, error: BaseException | None) -> None:
-        """Send nothing more."""
+        """Send nothing more. What is under way is paid, so it is waited for."""
         if not self._ending:
-            self._ending, self._ending_since = True, time.monotonic()
+            self._ending = True
             for timer in self._later:
                 timer.cancel()
             self._later.clear()
         self._error = self._error or error
+
+    def _hurry(self, error: BaseException | None) -> None:
+        """Send nothing more, and do not wait for long."""
+        if self._until is None:
+            self._until = time.monotonic() + self.patience.drain
+        self.stop(error)
 
     def _crashed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Something went wrong where nobody waits for it: better an error than a round that never ends."""

@@ -39,6 +39,8 @@ class Served(Live):
     """Of the server, or of replicas; None: $OPENAI_BASE_URL, or else OpenAI's."""
     key_variable: str | None = "OPENAI_API_KEY"
     """The environment variable with the key; None: no key is sent."""
+    listed: bool = True
+    """Whether the server lists all models that it has, so that any other one is refused before anything is sent."""
     endpoint: Literal["chat", "completions"] = "chat"
     """Whether the model is given turns, or one text to continue."""
     timeout: float = 120.0
@@ -107,7 +109,7 @@ class Served(Live):
 
     def reach(self) -> None:
         check_client()
-        known = look_up(self.addresses, self.model, self.key_variable)
+        known = look_up(self.addresses, self.model, self.key_variable, listed=self.listed)
         if known is not None and self.context is None:
             for task, samples in self._asked.values():
                 refuse_too_long(replace(self, context=known), task, samples)

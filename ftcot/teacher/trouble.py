@@ -56,6 +56,8 @@ _BAD = frozenset({400, 422})
 _ANY = range(100, 600)
 
 RULES = (
+    # OpenRouter: the estimated cost of what is under way, and it says for how long to wait.
+    Rule("wait", frozenset({402}), r"in_flight_budget"),
     # No money. Not `billing` alone: OpenAI's plain rate limit once pointed to the billing page, and Gemini's wording of
     # a rate limit is that of OpenAI for an empty account, which only its code tells from it.
     Rule("stop", frozenset({402})),
@@ -115,7 +117,7 @@ def trouble_of(status: int, headers: Mapping[str, str], content: bytes, now: flo
     if 300 <= status < 400:
         message = f"it sends us to {headers.get('location', 'another place')}"
     return Trouble(
-        kind, f"{status}: {message or 'nothing said'}", status, wait_of(headers, now), _named(message, codes)
+        kind, f"{status}: {_short(message) or 'nothing said'}", status, wait_of(headers, now), _named(message, codes)
     )
 
 
@@ -193,5 +195,8 @@ def _named(message: str, codes: str) -> str:
 
 
 def _line(message: Any) -> str:
-    words = " ".join(str(message).split())
+    return " ".join(str(message).split())
+
+
+def _short(words: str) -> str:
     return words if len(words) <= LONGEST_WORDS else words[:LONGEST_WORDS] + " ..."

@@ -18,6 +18,13 @@ from ftcot.teacher.asks import REFUSED, Ask, Reply, seed_of
 MOST_CHOICES = 128
 """Of one request: what OpenAI takes."""
 
+MOST_TOKENS = 10**9
+"""Of one call: a server that counts more does not count."""
+
+FAILED = ("error", "abort")
+"""Finish reasons of a choice that the server gave up: OpenRouter's where the provider behind it failed, vLLM's and
+SGLang's. Its text may break off anywhere."""
+
 SHARED = ("id", "model", "system_fingerprint", "created", "usage")
 """What the choices of a response have in common, as it is kept beside each."""
 
@@ -119,11 +126,15 @@ def replies_of(data: Mapping[str, Any], ask: Ask, draws: Sequence[int], server: 
     """The draws that a response holds: as many as it has choices, and no more than were asked for.
 
     Raises:
-        UnreadableError: it holds none, or what it holds has not the form of a choice.
+        UnreadableError: it holds none that the server did not give up, or one has not the form of a choice.
     """
     choices = data.get("choices")
     if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
         raise UnreadableError("a response without choices")
+    given_up = [choice for choice in choices if choice.get("error") or choice.get("finish_reason") in FAILED]
+    if len(given_up) == len(choices):
+        raise UnreadableError(f"the server gave it up ({_why(given_up[0])})")
+    choices = [choice for choice in choices if choice not in given_up]
     shared = {key: data[key] for key in SHARED if key in data}
     told = data.get("usage")
     usage = told if isinstance(told, dict) else {}
@@ -178,6 +189,12 @@ def _said(choice: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
     return text, thinking, finish_reason
 
 
+def _why(choice: Mapping[str, Any]) -> str:
+    error = choice.get("error")
+    message = error.get("message") if isinstance(error, dict) else error
+    return str(message or choice.get("finish_reason"))[:200]
+
+
 def _text(content: Any) -> str:
     """A message's content: text, none, or parts of which some are text."""
     if content is None:
@@ -218,4 +235,4 @@ def _count(usage: Mapping[str, Any], name: str, inner: str | None = None) -> int
     value = usage.get(name)
     if inner is not None:
         value = value.get(inner) if isinstance(value, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS else None
