@@ -98,7 +98,7 @@ class Checker:
                 "teacher", config, parts, lambda: job.teacher.check(job.task, splits, job.diversity)
             )
             if (judge := judge_of(job)) is not None and judge is not job.teacher:
-                judge.check(job.task, splits, job.diversity)
+                _of_judge(lambda: judge.check(job.task, splits, job.diversity))
             if correct_only and job.curation.needs_wrong_ones:
                 raise InputError(
                     f"curation.filter={config['curation']['filter']} needs wrong completions too, but what is recorded "
@@ -143,7 +143,8 @@ class Checker:
         # Which verdicts are missing shows when the completions are there. It is sure to be asked where these are not
         # there yet, or where it has said nothing yet.
         if judge is not None and (missing or (judge.name, job.task.name) not in self.store(checked).teachers()):
-            self._once("reach judge", checked.config, ("teacher", "curation"), judge.reach)
+            reach = judge.reach if judge is job.teacher else lambda: _of_judge(judge.reach)
+            self._once("reach judge", checked.config, ("teacher", "curation"), reach)
         return estimate
 
     def _hash(self, job: Job, config: Mapping[str, Any]) -> str:
@@ -192,6 +193,14 @@ def judge_of(job: Job) -> Live | None:
     judge = job.curation.judge or job.teacher
     assert isinstance(judge, Live)  # the filter's own check
     return judge
+
+
+def _of_judge(look: Callable[[], object]) -> None:
+    """Have a judge checked: its complaints name the keys of a teacher, and its own stand below curation.judge."""
+    try:
+        look()
+    except InputError as error:
+        raise InputError(f"curation.judge: {error}") from error
 
 
 def refuse_secrets(config: Mapping[str, Any]) -> None:

@@ -39,6 +39,9 @@ from ftcot.errors import InputError
 
 HYDRA_VERSION_BASE = "1.3"
 
+PATHS = ("path", "test_path", "folder", "checkpoint", "tokenizer", "demonstrations")
+"""Keys whose values are paths, or may be."""
+
 _OVERRIDE = re.compile(r"(?P<sign>[~+]{0,2})(?P<key>[\w/.-]+)(?P<package>@[\w/.-]*)?=(?P<value>.*)", re.DOTALL)
 _TOKEN = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^\s,()\[\]{}:='"]+""")
 _NUMERIC = re.compile(r"\b(range|interval|sort)\s*\(")
@@ -239,8 +242,11 @@ def plain(config: DictConfig) -> dict[str, Any]:
 def _absolute(key: str, value: Any) -> Any:
     """`value` with every path in it that exists made absolute; a hub id, or what is not there, is left as it is."""
     if isinstance(value, Mapping):
-        return {str(name): _absolute(str(name), inner) for name, inner in value.items()}
-    if isinstance(value, str) and key in ("path", "test_path", "folder", "checkpoint") and value:
+        # What a server calls its model is no path, even if there is a folder of that name.
+        checkpoints = str(value.get("_target_")).startswith(("ftcot.teacher.huggingface.", "ftcot.teacher.vllm."))
+        renamed = {"model": "checkpoint"} if checkpoints else {}
+        return {str(name): _absolute(renamed.get(str(name), str(name)), inner) for name, inner in value.items()}
+    if isinstance(value, str) and key in PATHS and value:
         path = Path(value).expanduser()
         return str(path.absolute()) if path.exists() else value
     return value

@@ -63,10 +63,12 @@ class Curation:
         if not self.filters:
             raise InputError("curation.filter=[]: name a filter, or none to keep every completion")
         for name in self.filters:
-            if name not in FILTERS:
+            if not isinstance(name, str) or name not in FILTERS:
                 raise InputError(f"curation.filter={name!r}: expected one of {', '.join(FILTERS)}")
         if self.candidate not in ("first", "last"):
             raise InputError(f"curation.candidate={self.candidate!r}: expected first or last")
+        if self.judge is not None and not hasattr(self.judge, "complete"):
+            raise InputError(f"curation.judge={self.judge}: expected a teacher (+teacher@curation.judge=api), or null")
         bounded = self.min_words is not None or self.max_words is not None
         if bounded != ("length" in self.filters):
             raise InputError(
@@ -77,7 +79,8 @@ class Curation:
 
     @property
     def filters(self) -> tuple[str, ...]:
-        return (self.filter,) if isinstance(self.filter, str) else tuple(self.filter)
+        several = isinstance(self.filter, Sequence) and not isinstance(self.filter, str)
+        return tuple(self.filter) if several else (self.filter,)  # type: ignore[return-value]
 
     @property
     def needs_wrong_ones(self) -> bool:
@@ -112,13 +115,16 @@ class Curated:
 def judge(
     completions: Sequence[Completion], samples: Sequence[Sample], kind: AnswerKind, which: Candidate
 ) -> list[Completion]:
-    """The completions with `prediction` and `correct` set; a recording that kept no answer text keeps its verdict."""
+    """The completions with `prediction` and `correct` set; a recording that kept no answer text keeps its verdict, and
+    what it calls right has gold's answer, as a filter may ask for one."""
     gold = {sample.key: sample.answer for sample in samples}
     judged = []
     for completion in completions:
         if completion.answer_text is not None:
             reading = answers.candidate(kind, completion.answer_text, gold[completion.sample_key], which)
             completion = replace(completion, prediction=reading.prediction, correct=reading.correct)
+        elif completion.correct and completion.prediction is None:
+            completion = replace(completion, prediction=gold[completion.sample_key])
         judged.append(completion)
     return judged
 

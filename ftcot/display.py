@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from ftcot import published
@@ -147,6 +148,26 @@ def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[
         ).rstrip()
         for row in rows
     ]
+
+
+def table(console: Console, rows: Sequence[Sequence[str]], right: Collection[int], key: int, indent: str = "") -> None:
+    """Show rows in columns; on a terminal that is too narrow for them as paragraphs, in which nothing is cut off.
+
+    Args:
+        rows: the first one names the columns.
+        right: columns that are flushed right.
+        key: how many of the columns, from the left, say what a row is about.
+    """
+    lines = [indent + line for line in columns(rows, right)]
+    if not console.is_terminal or max(map(len, lines)) <= console.width:
+        for number, line in enumerate(lines):
+            console.print(Text(line, style="" if number else "bold"), soft_wrap=True)
+        return
+    for row in rows[1:]:
+        console.print(Text(indent + ", ".join(filter(None, row[:key])), style="bold"))
+        named = zip(rows[0][key:], row[key:], strict=True)
+        told = ", ".join(f"{name} {value}" for name, value in named if value)
+        console.print(Padding(Text(told), (0, 0, 0, len(indent) + 2)))
 
 
 def _cell(config: Mapping[str, Any], teacher: str | None, n_train: int) -> published.Published | None:

@@ -14,6 +14,7 @@ what is to be expected from the answers that the store has of this teacher, the 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -109,15 +110,16 @@ def estimate(console: Console, jobs: Sequence[Asked], checker: Checker) -> None:
             rows.append(("", f"judged by {judges.seller.name}", "at most", *_cells(judges.estimate)))
     if len(rows) > 2 and purchases:
         everything = _sum([purchase.estimate for purchase in purchases])
-        completions = _sum([purchase.estimate for purchase in purchases if purchase.is_teachers])
-        rows.append(("", "all", "", *_cells(completions)[:3], *_cells(everything)[3:]))
+        completions = [purchase.estimate for purchase in purchases if purchase.is_teachers]
+        counts = _cells(_sum(completions))[:3] if completions else ("", "", "")
+        rows.append(("", "all", "", *counts, *_cells(everything)[3:]))
 
     def say(line: str) -> None:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        # On a terminal between words; in a pipe a line is a line.
+        console.print(line, soft_wrap=not console.is_terminal, highlight=False, markup=False)
 
     say(f"dry run{f' of {len(jobs)} jobs' if several else ''}: nothing is sent, written or trained")
-    for line in display.columns(rows, right={0, 3, 4, 5, 6, 7, 8, 9}):
-        say(f"  {line}")
+    display.table(console, rows, right={0, 3, 4, 5, 6, 7, 8, 9}, key=2, indent="  ")
     if left_out:
         say(f"  {left_out} more jobs would buy nothing")
     for line in _notes(purchases, checker):
@@ -142,7 +144,10 @@ def _from_judge(job: Asked, planned: Planned) -> Purchase | None:
     prompt = built.curation.judge_prompt or PROMPT
     prompts = {sample.key: prompt.replace("{question}", sample.question) for sample in job.checked.splits.train}
     rationale = built.teacher.prompting.max_tokens if isinstance(built.teacher, Live) else LONG
-    purpose = f"judges {built.teacher.name} at {built.diversity.temperature}"
+    # Jobs share verdicts where they share completions, which is surely so where their teachers are the same.
+    config = job.checked.config
+    same = [config["teacher"], config["curation"]["judge"], built.diversity.temperature]
+    purpose = f"judges {json.dumps(same, sort_keys=True)}"
     most = quote_sayings(judge, prompts, built.diversity.degree, rationale, MAX_TOKENS, purpose, planned)
     return Purchase(job, judge, most, is_teachers=False)
 
@@ -207,6 +212,8 @@ def _price(seller: Live) -> str:
 def _budgets(bought: Sequence[Purchase], total: Estimate, checker: Checker) -> Iterator[str]:
     """Whether the seller's budgets would last."""
     sellers = [purchase.seller for purchase in bought]
+    teaches = any(purchase.seller is purchase.job.checked.job.teacher for purchase in bought)
+    place = "teacher" if teaches else "curation.judge"
     spent_usd, spent_tokens = 0.0, 0
     since = [at for purchase in bought if (at := began(purchase.job.decision.home)) is not None]
     if since:
@@ -214,15 +221,15 @@ def _budgets(bought: Sequence[Purchase], total: Estimate, checker: Checker) -> I
         spent_usd, spent_tokens = spent.usd, spent.prompt + spent.completion
     usd = [seller.budget_usd for seller in sellers if seller.budget_usd is not None]
     if usd and total.usd is not None and total.max_usd is not None:
-        yield _verdict("budget_usd", min(usd), spent_usd, total.usd, total.max_usd, display.money)
+        yield _verdict(f"{place}.budget_usd", min(usd), spent_usd, total.usd, total.max_usd, display.money)
     if tokens := [seller.budget_tokens for seller in sellers if seller.budget_tokens is not None]:
         expected = total.prompt_tokens + total.completion_tokens
         most = total.max_prompt_tokens + total.max_completion_tokens
-        yield _verdict("budget_tokens", min(tokens), spent_tokens, expected, most, display.short)
+        yield _verdict(f"{place}.budget_tokens", min(tokens), spent_tokens, expected, most, display.short)
 
 
 def _verdict(key: str, limit: float, spent: float, expected: float, most: float, words: Callable[[float], str]) -> str:
-    said = f"teacher.{key}={limit}" + (f", of which {words(spent)} are spent," if spent else "")
+    said = f"{key}={limit}" + (f", of which {words(spent)} are spent," if spent else "")
     if spent + most <= limit:
         return f"{said} is enough"
     if spent + expected <= limit:

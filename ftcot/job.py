@@ -23,6 +23,7 @@ from hydra.utils import instantiate
 from ftcot.curation import Curation
 from ftcot.errors import InputError
 from ftcot.evaluate import Evaluation
+from ftcot.kinds import check_kinds
 from ftcot.prompts import Method
 from ftcot.status import STAGES, Stage
 from ftcot.student import StudentSpec
@@ -35,6 +36,9 @@ PARTS = ("task", "teacher", "diversity", "curation", "method", "student", "train
 
 Keep = Literal["last", "best", "none"]
 """Which weights a finished job leaves: those after the last epoch, after the best one on validation, or none."""
+
+CHECKED = ("teacher", "curation", "diversity")
+"""Parts whose values have to be of the kinds that their classes say."""
 
 TRUSTED = ("ftcot", "torch.optim")
 """Packages a `_target_` may be of, beside pytorch_lightning.Trainer. All of torch would let in torch.hub.load."""
@@ -163,6 +167,8 @@ def _part(name: str, config: Mapping[str, Any]) -> Any:
     try:
         if name == "training":  # its optimizer needs torch: stays a mapping, and hydra would wrap it into a DictConfig
             return Training(**{key: value for key, value in config.items() if key != "_target_"})
+        if name in CHECKED:
+            check_kinds(name, config)
         return instantiate(dict(config), _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__

@@ -46,7 +46,18 @@ TRAINER_NOT_RESULTS = frozenset(
 
 TEACHER_NOT_RESULTS = frozenset(
     {"base_url", "key_variable", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "stage_timeout"}
-    | {"listed", "attempts", "n", "budget_usd", "budget_tokens", "prices", "tokenizer", "context", "max_requests", "max_bytes"}
+    | {
+        "listed",
+        "attempts",
+        "n",
+        "budget_usd",
+        "budget_tokens",
+        "prices",
+        "tokenizer",
+        "context",
+        "max_requests",
+        "max_bytes",
+    }
     | {"max_tokens_enqueued", "poll_seconds", "window", "batch_size", "device", "tensor_parallel_size"}
 )
 """The same under `teacher`: how its model is reached, and what it may cost."""

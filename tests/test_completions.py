@@ -139,6 +139,16 @@ def test_what_is_there_is_not_replaced_unless_told_so(name: str, run: Callable[.
     assert run("import", tmp_path / name, cache="other")[0] == 0
 
 
+def test_a_folder_of_something_else_is_never_replaced(run: Callable[..., Ran], tmp_path: Path) -> None:
+    buy(tmp_path / "cache")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("...")
+    code, _, err = run("export", tmp_path / "thesis", "--force")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "thesis: holds something else than an export" in err
+    assert (tmp_path / "thesis" / "chapter.tex").exists()
+
+
 @pytest.mark.parametrize("damage", ["not JSON", '{"key": 1}', "{}", '{"rationale": 5}'])
 def test_of_a_damaged_file_nothing_is_imported(damage: str, run: Callable[..., Ran], tmp_path: Path) -> None:
     buy(tmp_path / "cache")
@@ -232,7 +242,12 @@ def test_only_what_is_selected_is_exported(run: Callable[..., Ran], tmp_path: Pa
         (("import", "none.jsonl"), "none.jsonl: no such file or folder"),
         (("import", "task=sums"), "import: which file?"),
         (("stats", "multiarith"), "multiarith: expected KEY=VALUE"),
+        (("stats", "--set", "zz"), "--set zz: no such set"),
         (("merge", "none"), "none: no such folder"),
+        (("export", "a.jsonl", "--public"), "--public: goes with --hub"),
+        (("export", "a.jsonl", "--format", "xml"), "argument --format: invalid choice: 'xml'"),
+        (("stats", "--bogus"), "unrecognized arguments: --bogus; see python -m ftcot.completions --help"),
+        (("bogus",), "argument COMMAND: invalid choice: 'bogus'"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
 )
@@ -393,7 +408,7 @@ def test_merge_joins_the_segments_of_ended_jobs(run: Callable[..., Ran], tmp_pat
     assert run("merge", "--dry-run")[1] == "m, sums: 2 segments would be joined\n"
     code, out, _ = run("merge")
     assert (code, out) == (0, "m, sums: 2 segments are one now, of 27 lines\n")
-    assert run("merge")[1] == "m, sums: nothing to join\n"
+    assert run("merge")[1] == run("merge", "--dry-run")[1] == "m, sums: nothing to join\n"
     assert buy(tmp_path / "cache", script=Script(reply=nothing)) == bought
 
 

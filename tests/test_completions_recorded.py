@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -253,3 +254,33 @@ def test_a_damaged_recording_leaves_the_store_as_it_was(run: Callable[..., Ran],
     assert (code, err.count("\n")) == (2, 1)
     assert f"{path}, line 2: " in err
     assert not list((tmp_path / "cache").rglob("*.jsonl"))
+
+
+def said_words(out: str) -> list[str]:
+    """The words of the job that an import says finds its rows."""
+    return shlex.split(out.splitlines()[-1].partition("ftcot.run ")[2])
+
+
+def test_the_words_that_find_rows_of_ones_own_task_are_words_of_a_job(run: Callable[..., Ran], tmp_path: Path) -> None:
+    folder = tmp_path / "it's (mine), x=1"
+    folder.mkdir()
+    rows = [{"sample_index": n, "rationale": f"{n} + 1 = {n + 1}.", "answer_text": str(n + 1)} for n in range(4)]
+    path, _ = own(folder, *rows)
+    words = ("task=jsonl", f"task.path={tmp_path / 'sums.jsonl'}", "task.answer=number")
+    (tmp_path / "sums.jsonl").write_text((folder / "sums.jsonl").read_text())
+    code, out, err = run("import", path, *words, "diversity=greedy")
+    assert (code, err) == (0, "")
+    before = sorted(file.stat().st_size for file in (tmp_path / "cache").rglob("*.jsonl"))
+    assert len(complete(*said_words(out))) == 3  # of the training split
+    assert sorted(file.stat().st_size for file in (tmp_path / "cache").rglob("*.jsonl")) == before
+
+
+def test_completions_of_a_run_on_a_generated_task_are_imported(run: Callable[..., Ran], tmp_path: Path) -> None:
+    asked = ("task=generated/coin_flip", "teacher=procedural", "task.n_train=6", "task.n_test=2", "diversity=greedy")
+    (tmp_path / "completions.jsonl").write_text("".join(to_line(row.to_json()) for row in complete(*asked)))
+    words = ("task.n_train=6", "task.n_test=2")
+    code, out, err = run("import", tmp_path / "completions.jsonl", *words)
+    assert (code, err) == (0, "")
+    assert len(complete(*said_words(out))) == 6
+    again = run("import", tmp_path / "completions.jsonl", "--task", "generated_coin_flip", *words)
+    assert (again[0], ": 0 added, 6 were there" in again[1]) == (0, True)

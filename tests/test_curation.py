@@ -89,6 +89,21 @@ def test_a_recorded_verdict_stands_where_the_answer_text_was_not_kept() -> None:
     assert judge([recorded], SAMPLES, Number(), "first") == [recorded]
 
 
+def test_what_a_recording_calls_right_has_golds_answer() -> None:
+    recorded = Completion("t", 1, 3, None, None, "r", correct=True, min_diversity=1, correct_only=True)
+    wrong = replace(recorded, correct=False)
+    said = judge([recorded, wrong], SAMPLES, Number(), "first")
+    assert [row.prediction for row in said] == ["3", None]
+    curation = Curation(filter=["answer", "format", "vote"])
+    assert curate(SAMPLES, said, TEMPLATE, Diversity(1, 0), curation).counts["dropped"] == {"no answer": 1}
+
+
+@pytest.mark.parametrize("reason", [None, "stop", "eos", "eos_token", "stop_sequence"])
+def test_servers_have_several_words_for_the_end(reason: str | None) -> None:
+    said = judge([completion(0, 0, "0", finish_reason=reason)], SAMPLES, Number(), "first")
+    assert curate(SAMPLES, said, TEMPLATE, Diversity(1, 0), Curation(filter="format")).counts["kept"] == 1
+
+
 @pytest.mark.parametrize(
     ("which", "verdict"), [("first", ("12", False)), ("last", ("4", True))], ids=["camera-ready", "recorded files"]
 )

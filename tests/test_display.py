@@ -107,3 +107,16 @@ def test_money(usd: float | None, words: str) -> None:
 )
 def test_a_count_in_short(count: float, words: str) -> None:
     assert display.short(count) == words
+
+
+@pytest.mark.parametrize("width", [30, 60, 200])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_figure_of_a_table_is_cut_off_however_narrow_the_screen(width: int, terminal: bool) -> None:
+    said = io.StringIO()
+    console = Console(file=said, width=width, force_terminal=terminal, color_system=None)
+    rows = [("", "job", "calls", "cost"), ("0", "diversity=1 teacher.model=gpt-4o-mini", "1,680", "$0.20 to $0.61")]
+    display.table(console, rows, right={2, 3}, key=2)
+    lines = said.getvalue().splitlines()
+    assert all(cell in " ".join(said.getvalue().split()) for cell in rows[1])
+    assert len(lines) == 2 or (terminal and width < 70)
+    assert not terminal or all(len(line.rstrip()) <= width for line in lines) or width == 30

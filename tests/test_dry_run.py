@@ -189,6 +189,21 @@ def test_a_judge_costs_at_most_a_verdict_a_completion(dry: Any) -> None:
     assert "judged by" not in dry(*DRY, "curation.filter=judge", "until=teach")
 
 
+def test_jobs_whose_completions_differ_share_no_verdicts(dry: Any) -> None:
+    judge = ("+teacher@curation.judge=api", "curation.judge.model=gpt-4o-mini", "curation.filter=judge")
+    judge += ("curation.judge.budget_usd=0.0001", "logger=none", "task.n_train=10", "task.n_test=4")
+    said = dry("-m", "dry_run=true", *judge, "teacher.skill=0.5,0.9", "seed=0,1", "diversity=1")
+    rows = [line for line in said.splitlines() if "judged by gpt-4o-mini" in line]
+    assert [re.split(r"\s{2,}", line.strip())[2:5] for line in rows] == [
+        ["10", "0", "10"],
+        ["10", "10", "0"],
+        ["10", "0", "10"],
+        ["10", "10", "0"],
+    ]
+    assert row(said, "all")[0] == "20"  # calls: of completions nothing is bought
+    assert "gpt-4o-mini: curation.judge.budget_usd=0.0001 " in said
+
+
 def test_recordings_and_procedures_cost_nothing(dry: Any) -> None:
     said = dry("-m", "dry_run=true", *SMALL[:3], "diversity=1,2")
     assert row(said, "diversity=2") == ["new", "32"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
+from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftcot.equations import find
+from ftcot.equations import Equation, find, notation
 from ftcot.filters.equations import SoundArithmetic
 from ftcot.records import Completion
 
@@ -208,3 +210,33 @@ def test_a_rationale_without_equations_passes_and_one_wrong_equation_is_enough()
     said = ["The answer is 39.", "1 + 1 = 2. 2 + 2 = 5.", "1 + 1 = 2"]
     reasons = [SoundArithmetic().reason(Completion("t", 1, 0, 0, None, rationale)) for rationale in said]
     assert reasons == [None, "wrong equation", None]
+
+
+PIECES = (
+    *("<<1+1=2>>", r"\text{a}", r"\frac{1}{2}", r"3\dfrac{1}{2}", r"\times", r"\div", r"\left(", r"\,", r"\$"),
+    *("\\\\", "$$", "1{,}000", "& =", "->", "==>", "<=", "!=", "~=", "≠", "≤", "===", "**", "*", " x ", "X", "..."),
+    *("…", "=", "ſ", "ı", " percent", " Percent", "1/2 %", "multiplied by", "times", "Divided By", "pluſ", "PLUS"),
+    *("mınus", "minus", "equals", "is equal to", "50% of the", " of all ", " (red apples) ", "3 and 1/4", "<-"),
+    *("(", ")", "{", "}", "[", " ", "1", "2.5", "7", "a", ", ", "+", "-", "/", "$", "%", "K", "×", "＝", " = "),
+    *("1 + 1 = 2", "2*3=7", "half of ", "the ", ". ", ".", ",", ":", "; ", "?", "!", "|", "→", "3:30", "1,000"),
+    *("2nd", " of 10", "- ", "10 - ", "\n", "\n- ", '"', "\\"),
+)
+
+
+def read_in_full(text: str) -> list[Equation]:
+    """What is found where no pattern and no statement is left out for want of a sign."""
+    patterns = tuple((("",), pattern, replacement) for _, pattern, replacement in notation._REWRITES)
+    with mock.patch.multiple(notation, _REWRITES=patterns, _END=re.compile("(?!)")):
+        return find(text)
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from(PIECES), max_size=24).map("".join))
+def test_what_is_left_out_would_have_changed_nothing(text: str) -> None:
+    assert find(text) == read_in_full(text)
+
+
+@pytest.mark.parametrize("text", [*HOLD, *FAIL, *NOT_SAID])
+def test_nor_would_it_where_something_is_said(text: str) -> None:
+    for whole in (text, f"It is 3 + 4. {text}! And 5 - 2 = 3; so be it."):
+        assert find(whole) == read_in_full(whole)

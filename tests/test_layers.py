@@ -26,6 +26,7 @@ LAYERS: dict[str, set[str]] = {
     "redact": set(),
     "hashes": set(),
     "durations": set(),
+    "kinds": set(),
     "equations": set(),
     "ranks": set(),
     "procfs": set(),
@@ -52,7 +53,7 @@ LAYERS: dict[str, set[str]] = {
     "estimate": {"checks", "display", "filters", "folder", "launch", "teacher"},
     "evaluate": {"answers", "prompts", "ranks", "student"},
     "logger": {"hashes", "job", "jobs", "redact", "status"},
-    "job": {"curation", "evaluate", "prompts", "status", "student", "task", "teacher", "training"},
+    "job": {"curation", "evaluate", "kinds", "prompts", "status", "student", "task", "teacher", "training"},
     "display": {"job", "published", "task", "teacher"},
     "card": {"display"},
     "running": {"job", "logger", "prompts", "ranks", "status", "task"},
@@ -134,7 +135,7 @@ HEAVY: dict[str, set[str]] = {
     "openai": {"teacher"},
     "vllm": {"teacher"},
     "math_verify": {"filters"},
-    "hydra": {"choices", "complaints", "compose", "grid", "handoff", "job", "launchers", "run", "search"},
+    "hydra": {"choices", "complaints", "compose", "grid", "handoff", "job", "kinds", "launchers", "run", "search"},
 }
 
 

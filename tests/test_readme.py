@@ -1,4 +1,4 @@
-"""The commands the README gives are commands that work."""
+"""The commands that the README and the other documents give are commands that work."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from ftcot.sweep import expand
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-RUNS = sorted(set(re.findall(r"^ {4}(?:.*&& )?\S*python -m ftcot\.run(.*?)(?:  #.*)?$", TEXT, flags=re.MULTILINE)))
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_RUN = re.compile(r"^ {4}(?:.*&& )?\S*python -m ftcot\.run(.*?)(?:  #.*)?$", re.MULTILINE)
+RUNS = sorted(
+    {
+        run.replace("$hosts", "http://a:8000/v1,http://b:8000/v1")  # of the servers' machines
+        for document in (ROOT / "README.md", ROOT / "docs/data.md", ROOT / "docs/teachers.md")
+        for run in _RUN.findall(document.read_text(encoding="utf-8").replace("\\\n", " "))
+    }
+)
 MODULES = sorted(set(re.findall(r"python -m ftcot\.(\w+)", TEXT)))
 
 
@@ -46,9 +54,13 @@ def test_every_other_command_explains_itself(module: str) -> None:
     assert len(done.stdout) > 100
 
 
-def test_links_to_files_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", TEXT):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_to_files_and_their_sections_lead_somewhere(document: Path) -> None:
+    for target, section in re.findall(r"\]\(([^)#:]+)(?:#([^)]+))?\)", document.read_text(encoding="utf-8")):
+        assert (document.parent / target).exists(), target
+        if section:
+            heads = re.findall(r"^#+ (.*)$", (document.parent / target).read_text(encoding="utf-8"), re.MULTILINE)
+            assert section in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}, section
 
 
 def test_every_option_is_in_the_readme() -> None:

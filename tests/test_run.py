@@ -259,3 +259,20 @@ def test_relative_paths_are_frozen_as_absolute_ones(tmp_path: Path, monkeypatch:
     config = freeze(Composer(conf_dir()).compose(["task=jsonl", "task.path=mine.jsonl", "task.answer=number"]))
     assert config["task"]["path"] == str(tmp_path / "mine.jsonl")
     assert freeze(Composer(conf_dir()).compose(["student=gpt2"]))["student"]["checkpoint"] == "openai-community/gpt2"
+
+
+def test_a_live_teachers_files_are_frozen_with_absolute_paths_and_a_servers_model_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    said = ("teacher.model=mine", "teacher.tokenizer=mine", "teacher.prompting.style=few_shot_cot")
+    said += ("teacher.prompting.demonstrations=mine.jsonl",)
+    models = {}
+    for option in ("api", "huggingface"):
+        teacher = freeze(Composer(conf_dir()).compose([f"teacher={option}", *said]))["teacher"]
+        models[option] = teacher["model"]
+        assert teacher["tokenizer"] == str(tmp_path / "mine")
+        assert teacher["prompting"]["demonstrations"] == str(tmp_path / "mine.jsonl")
+    assert models == {"api": "mine", "huggingface": str(tmp_path / "mine")}

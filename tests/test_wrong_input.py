@@ -348,7 +348,7 @@ def test_a_judge_that_is_not_there(wrong: Wrong) -> None:
         "curation.judge.model=m",
         "curation.judge.base_url=http://127.0.0.1:9/v1",
     )
-    assert "http://127.0.0.1:9/v1: cannot be connected to" in said
+    assert "curation.judge: teacher.base_url=http://127.0.0.1:9/v1: cannot be connected to" in said
 
 
 @pytest.mark.data

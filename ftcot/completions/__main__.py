@@ -23,7 +23,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ftcot.errors import FtcotError, InputError
 
@@ -86,13 +86,13 @@ while others read and write. With OTHER caches: takes what they have and this on
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = _parser()
-    # Words of a job may stand among options, which argparse does not take from a command of a command.
-    given, rest = parser.parse_known_args(sys.argv[1:] if arguments is None else list(arguments))
-    if unknown := [word for word in rest if word.startswith("-") or "words" not in given]:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if rest:
-        given.words += rest
     try:
+        # Words of a job may stand among options, which argparse does not take from a command of a command.
+        given, rest = parser.parse_known_args(sys.argv[1:] if arguments is None else list(arguments))
+        if unknown := [word for word in rest if word.startswith("-") or "words" not in given]:
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        if rest:
+            given.words += rest
         return int(given.run(given))
     except FtcotError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -102,8 +102,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m ftcot.completions", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

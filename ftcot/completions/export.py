@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import get_args
 
 from ftcot.completions import authors, writing
+from ftcot.completions.arrow import is_saved_folder
 from ftcot.completions.questions import Questions, compose, option
 from ftcot.completions.rows import is_verdict, values_of
 from ftcot.completions.selection import SHOWN, Count, how, set_of
@@ -57,6 +58,8 @@ class Destination:
                 raise InputError(f"--format {given}: what goes to the hub is a data set; leave --format out")
             return cls(hub, "datasets", hub=True, public=public)
         assert out is not None
+        if public:
+            raise InputError("--public: goes with --hub; a file is as public as where it lies")
         path = Path(out).expanduser()
         ending = next((ending for ending in sorted(ENDINGS, key=len, reverse=True) if out.endswith(ending)), None)
         if ending is None and path.suffix and given != "datasets":
@@ -71,7 +74,9 @@ class Destination:
             raise InputError(f"{out}: is there already; --force replaces it")
         if path.is_dir() and chosen != "datasets":
             raise InputError(f"{out}: is a folder")
-        return cls(str(path), chosen, public=public)
+        if path.is_dir() and not is_saved_folder(path) and any(path.iterdir()):
+            raise InputError(f"{out}: holds something else than an export; --force does not replace it")
+        return cls(str(path), chosen)
 
 
 @dataclass(frozen=True)

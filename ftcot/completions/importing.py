@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ftcot.completions.intake import Group, Intake
+from ftcot.completions.questions import option
 from ftcot.completions.reading import how_many, is_ours, read_ours, sources
 from ftcot.completions.recorded import read_recorded
 from ftcot.completions.rows import row_of
@@ -61,7 +62,7 @@ def take_files(
             if is_ours(path):
                 yield _take(store, str(path), _ours(path, teacher, task), report, how_many(path))
             else:
-                given = [*([f"task={task}"] if task else []), *words]
+                given = [*([f"task={option(task)}"] if task else []), *words]
                 recorded = read_recorded(path, given, teacher)
                 done = _take(store, str(path), iter(recorded.rows), report, len(recorded.rows))
                 done.found_by, done.left = recorded.found_by, recorded.left

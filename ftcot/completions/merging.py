@@ -30,7 +30,8 @@ def join(
         name = f"{place[0]}, {place[1]}"
         report(done, len(places), name)
         if dry_run:
-            yield f"{name}: {len(store.idle_segments(*place))} segments would be joined"
+            n = len(store.idle_segments(*place))
+            yield f"{name}: {n} segments would be joined" if n > 1 else f"{name}: nothing to join"
             continue
         merged = store.merge(*place)
         if merged.segments:

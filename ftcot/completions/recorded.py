@@ -13,13 +13,14 @@ it says nothing of is believed.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ftcot.completions.questions import compose
+from ftcot.completions.questions import compose, option
 from ftcot.completions.reading import read_lines
 from ftcot.completions.rows import key_of
 from ftcot.errors import InputError
@@ -38,6 +39,9 @@ _AUTHORS_NAME = re.compile(
 )
 """Of the authors' fine-tuning files; they leave out the name of their usual teacher."""
 
+
+_PLAIN = re.compile(r"[\w/.-]+")
+"""Of values that Hydra takes as they are."""
 
 RENAMED = {"max_tokens_rationale": "max_tokens", "max_tokens_answer": "answer_max_tokens"}
 """Fields of recordings that a live teacher calls otherwise."""
@@ -80,7 +84,7 @@ def read_recorded(path: Path, words: Sequence[str], teacher: str | None) -> Reco
     if isinstance(job.teacher, Live):
         rows = _for_live(recording, known, job.teacher, job.diversity, teacher)
         named = [f"teacher.name={teacher}"] if teacher not in (None, job.teacher.name) else []
-        return Recorded(rows, " ".join([*words, *named]), len(recording.completions) - len(rows))
+        return Recorded(rows, shlex.join([*words, *named]), len(recording.completions) - len(rows))
     if live:
         raise InputError("teacher=: only a live teacher can take over a recording; leave it out for teacher=replay")
     diversity = _diversity(recording, words, job.diversity)
@@ -89,8 +93,10 @@ def read_recorded(path: Path, words: Sequence[str], teacher: str | None) -> Reco
     completions = [replay.signed(completion, recording, diversity) for completion in recording.completions]
     rows = _rows(path, name, replay.parameters(recording), completions)
     asked = "greedy" if diversity.temperature == 0 else str(diversity.degree)
-    found = f"teacher=replay teacher.name={name} teacher.path={path.absolute()} task={job.task.name} diversity={asked}"
-    return Recorded(rows, found)
+    place = str(path.absolute()) if _PLAIN.fullmatch(str(path.absolute())) else _quoted(path.absolute())
+    found = ["teacher=replay", f"teacher.name={name}", f"teacher.path={place}", *words]
+    found += [] if any(word.startswith("diversity") for word in words) else [f"diversity={asked}"]
+    return Recorded(rows, shlex.join(found))
 
 
 def _for_live(
@@ -166,7 +172,7 @@ def _with_task(path: Path, words: Sequence[str]) -> list[str]:
     task = _task_of(path)
     if task is None:
         raise InputError(f"{path}: does not say of which task it is; add --task NAME, or task=jsonl task.path=FILE")
-    return [f"task={task}", *words]
+    return [f"task={option(task)}", *words]
 
 
 def _task_of(path: Path) -> str | None:

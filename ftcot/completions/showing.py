@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftcot.completions.selection import SHOWN, how
 from ftcot.completions.stats import Figures, Holding, Set
+from ftcot.display import table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,11 +29,16 @@ def show(console: Console, found: Figures) -> None:
     if found.sets:
         alike = Counter((one.teacher, one.task, one.how) for one in found.sets)
         rows = [_set(one, alone=alike[one.teacher, one.task, one.how] == 1) for one in found.sets]
-        _table(console, SETS, rows, left=4)
+        _table(console, [SETS, *rows], key=4)
         console.print()
-    _table(console, STORED, [_holding(one) for one in found.holdings], left=2)
+    _table(console, [STORED, *map(_holding, found.holdings)], key=2)
     for line in _remarks(found):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=not console.is_terminal, markup=False)
+
+
+def _table(console: Console, rows: Sequence[Sequence[str]], key: int) -> None:
+    right = {place for place, name in enumerate(rows[0]) if place >= key and name not in ("ended", "paid")}
+    table(console, rows, right, key)
 
 
 def tell(imported: Imported, *, dry_run: bool = False) -> None:
@@ -61,19 +67,6 @@ def size(n_bytes: float) -> str:
             return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:.1f} GB"
-
-
-def _table(console: Console, names: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    table = Table(box=SIMPLE if console.is_terminal else None, pad_edge=False)
-    for place, name in enumerate(names):
-        how: dict[str, Any] = {"overflow": "fold"} if name in ("how", "ended", "paid") else {"no_wrap": True}
-        table.add_column(name, justify="left" if place < left or name in ("ended", "paid") else "right", **how)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table, markup=False)
 
 
 def _set(one: Set, *, alone: bool) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ftcot.completions.questions import Questions, at_hand
 from ftcot.completions.rows import digest, is_incomplete, is_verdict
 from ftcot.completions.selection import Selection, how, set_of
+from ftcot.errors import InputError
 from ftcot.rationales import Statistics, Tally
 from ftcot.records import Completion
 from ftcot.teacher import Progress, no_progress
@@ -128,6 +129,8 @@ def figures(selection: Selection, words: Sequence[str] = (), report: Progress = 
         seen.add(name)
         if done % 1000 == 0:
             report(done, total)
+    if not holdings:
+        raise InputError(f"--set {selection.set}: no such set; `stats` without it shows those that there are")
     for holding in holdings.values():
         _weigh(holding, selection.store)
     sets = [
