@@ -45,20 +45,10 @@ TRAINER_NOT_RESULTS = frozenset(
 """The same under `trainer`: where it runs and what it shows. Precision stays in."""
 
 TEACHER_NOT_RESULTS = frozenset(
-    {"base_url", "key_variable", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "stage_timeout"}
-    | {
-        "listed",
-        "attempts",
-        "n",
-        "budget_usd",
-        "budget_tokens",
-        "prices",
-        "tokenizer",
-        "context",
-        "max_requests",
-        "max_bytes",
-    }
-    | {"max_tokens_enqueued", "poll_seconds", "window", "batch_size", "device", "tensor_parallel_size"}
+    {"base_url", "key_variable", "listed", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout"}
+    | {"stage_timeout", "attempts", "n", "budget_usd", "budget_tokens", "prices", "tokenizer", "context"}
+    | {"max_requests", "max_bytes", "max_tokens_enqueued", "poll_seconds", "window", "batch_size", "device"}
+    | {"tensor_parallel_size"}
 )
 """The same under `teacher`: how its model is reached, and what it may cost."""
 

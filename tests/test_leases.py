@@ -21,8 +21,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftcot.teacher import leases
-from ftcot.teacher.leases import Draw, Leases
+from ftcot.teacher import lease_file
+from ftcot.teacher.lease_file import Draw
+from ftcot.teacher.leases import Leases
 from ftcot.teacher.store import CompletionStore
 
 
@@ -324,7 +325,7 @@ def test_a_full_disk_holds_nobody_up(path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_job_that_was_stopped_while_it_held_the_file_blocks_for_a_moment_only(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "PATIENCE", 0.1)
+    monkeypatch.setattr(lease_file, "PATIENCE", 0.1)
     with another_process(path, draws(1)), path.open("r+") as file, job(path) as mine:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert mine.take(draws(1, 2)) == draws(2)

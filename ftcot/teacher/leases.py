@@ -16,24 +16,18 @@ completions with one key the first stored counts.
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from itertools import groupby
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from ftcot.procfs import is_alive, start_of
-from ftcot.records import SampleKey
 from ftcot.status import boot_id
-
-Draw = tuple[SampleKey, int]
+from ftcot.teacher.lease_file import Draw, from_ranges, locked, to_ranges
 
 LIFETIME = 60.0
 """Seconds without a beat after which a holder is taken for dead."""
@@ -43,9 +37,6 @@ RENEWAL = 15.0
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """One that goes on while the machine sleeps, where there is one."""
-
-PATIENCE = 5.0
-"""Seconds to wait for the lock of the file, which others hold for milliseconds, before going on without it."""
 
 
 class Leases:
@@ -90,7 +81,7 @@ class Leases:
         wanted = list(items)
         if not wanted:
             return []
-        with self._lock, _locked(self.path, create=True) as holders:
+        with self._lock, locked(self.path, create=True) as holders:
             self._find_out(holders)
             held = self._held(holders)
             taken = [item for item in wanted if not any(item in others for others in held)]
@@ -107,7 +98,7 @@ class Leases:
             if self._mine.isdisjoint(items):
                 return
             self._mine.difference_update(items)
-            with _locked(self.path) as holders:
+            with locked(self.path) as holders:
                 self._find_out(holders)
                 self._enter(holders)
 
@@ -121,24 +112,24 @@ class Leases:
         """Those of the items that are this job's still: one that was stopped for long may have lost them."""
         with self._lock:
             if self._is_overdue():
-                with _locked(self.path, create=True) as holders:
+                with locked(self.path, create=True) as holders:
                     self._find_out(holders)
                     self._enter(holders)
             return [item for item in items if item in self._mine]
 
     def held(self) -> set[Draw]:
         """What other living jobs hold."""
-        with self._lock, _locked(self.path) as holders:
+        with self._lock, locked(self.path) as holders:
             return set().union(*self._held(holders))
 
     def held_by_others(self, items: Collection[Draw]) -> bool:
         """Whether any of the items is another living job's."""
-        with self._lock, _locked(self.path) as holders:
+        with self._lock, locked(self.path) as holders:
             return not all(others.isdisjoint(items) for others in self._held(holders))
 
     def _renew(self) -> None:
         while not self._ended.wait(self.renewal):
-            with self._lock, _locked(self.path, create=bool(self._mine)) as holders:
+            with self._lock, locked(self.path, create=bool(self._mine)) as holders:
                 self._find_out(holders)
                 # Of those who could not lock the file, too.
                 self._mine.difference_update(*self._held(holders))
@@ -160,7 +151,7 @@ class Leases:
         if self._mine:
             self._beat += 1
             me = {"pid": self._pid, "boot": boot_id(), "host": socket.gethostname(), "started": start_of(self._pid)}
-            holders[self._id] = me | {"beat": self._beat, "draws": _to_ranges(self._mine)}
+            holders[self._id] = me | {"beat": self._beat, "draws": to_ranges(self._mine)}
 
     def _held(self, holders: dict[str, Any]) -> list[frozenset[Draw]]:
         """What each other living job holds; the entries of dead ones are removed."""
@@ -172,7 +163,7 @@ class Leases:
                     continue
                 told = holders[name]["draws"]
                 if name not in before or before[name][0] != told:
-                    before[name] = (told, frozenset(_from_ranges(self.task, told)))
+                    before[name] = (told, frozenset(from_ranges(self.task, told)))
                 self._known[name] = before[name]
             except (AttributeError, KeyError, TypeError, ValueError):  # not an entry: nobody can be waited for
                 del holders[name]
@@ -188,106 +179,3 @@ class Leases:
             since = now
         self._seen[name] = (beat, since)
         return now - since >= self.lifetime
-
-
-@contextmanager
-def _locked(path: Path, *, create: bool = False) -> Iterator[dict[str, Any]]:
-    """The entries of the file, by holder; what is changed in them is written when this is left."""
-    handle = None
-    try:
-        handle = _open_locked(path, create=create)
-        text = os.pread(handle, os.fstat(handle).st_size, 0)
-    except OSError:  # not there, or not to be had: nobody's leases are known
-        if handle is not None:
-            os.close(handle)
-        yield {}
-        return
-    try:
-        holders = _parse(text)
-        yield holders
-        written = json.dumps(holders, separators=(",", ":")).encode() + b"\n"
-        # In place, since the lock is the file's own: a new file in its place would not be locked.
-        with suppress(OSError):
-            if not holders:
-                path.unlink(missing_ok=True)
-            elif written != text:
-                os.pwrite(handle, written, 0)
-                os.ftruncate(handle, len(written))
-    finally:
-        os.close(handle)
-
-
-def _open_locked(path: Path, *, create: bool) -> int:
-    if create:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    until = time.monotonic() + PATIENCE
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o644)
-        try:
-            while not _lock(handle) and time.monotonic() < until:
-                time.sleep(0.005)
-            # The last holder removes the file, perhaps while this one waited for its lock.
-            if time.monotonic() >= until or path.stat().st_ino == os.fstat(handle).st_ino:
-                return handle
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
-
-
-def _lock(handle: int) -> bool:
-    """Whether there is no more to wait for: the file is locked, or cannot be."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _parse(text: bytes) -> dict[str, Any]:
-    """The entries in a file; none where it is damaged. What follows them is left from a longer list."""
-    try:
-        holders, _ = json.JSONDecoder().raw_decode(text.decode())
-    except ValueError:
-        return {}
-    return holders if isinstance(holders, dict) else {}
-
-
-def _to_ranges(items: Iterable[Draw]) -> dict[str, dict[str, str]]:
-    """The items as `{version: {draws: samples}}`, written as ranges."""
-    draws: dict[tuple[int, int], list[int]] = {}
-    for (_, version, index), draw in items:
-        draws.setdefault((version, index), []).append(draw)
-    samples: dict[str, dict[str, list[int]]] = {}
-    for (version, index), numbers in draws.items():
-        samples.setdefault(str(version), {}).setdefault(_write(numbers), []).append(index)
-    return {
-        version: {numbers: _write(indices) for numbers, indices in by_draws.items()}
-        for version, by_draws in samples.items()
-    }
-
-
-def _from_ranges(task: str, ranges: Mapping[str, Mapping[str, str]]) -> Iterator[Draw]:
-    for version, by_draws in ranges.items():
-        for numbers, indices in by_draws.items():
-            draws = _read(numbers)
-            yield from (((task, int(version), index), draw) for index in _read(indices) for draw in draws)
-
-
-def _write(numbers: Iterable[int]) -> str:
-    """`0,2-5,9` for 0, 2, 3, 4, 5 and 9."""
-    runs = groupby(enumerate(sorted(numbers)), key=lambda item: item[1] - item[0])
-    ends = [(run[0][1], run[-1][1]) for run in (list(run) for _, run in runs)]
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ends)
-
-
-def _read(text: str) -> list[int]:
-    numbers: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        numbers += range(int(first), int(last or first) + 1)
-    return numbers

@@ -29,7 +29,8 @@ from typing import Any
 
 from ftcot.errors import InputError, JobError
 from ftcot.records import Completion, SampleKey
-from ftcot.teacher.leases import Draw, Leases
+from ftcot.teacher.lease_file import Draw
+from ftcot.teacher.leases import Leases
 from ftcot.teacher.store_entries import Group
 from ftcot.teacher.store_folder import Folder, Spent, folders_in, segments_in
 from ftcot.teacher.store_lines import (
