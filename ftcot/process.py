@@ -171,10 +171,11 @@ def _heeding(requests: _Requests) -> Iterator[list[subprocess.Popen[bytes]]]:
 def _wait(
     worker: subprocess.Popen[bytes], requests: _Requests, stop: Callable[[], bool] | None, end: float | None
 ) -> int:
-    watched = stop is not None or end is not None
     while True:
         try:
-            return worker.wait(timeout=0.25 if watched else None)
+            # Never without an end: of two signals at once the second may be given to another thread, which does not
+            # wake this one, and only this one runs Python's handlers.
+            return worker.wait(timeout=0.25)
         except subprocess.TimeoutExpired:
             now = time.monotonic()
         if stop is not None and not requests.asked and stop():
