@@ -22,7 +22,6 @@ from typing import Any
 
 from ftcot.completions.questions import compose, option
 from ftcot.completions.reading import read_lines
-from ftcot.completions.rows import key_of
 from ftcot.errors import InputError
 from ftcot.records import Completion, read_json
 from ftcot.task.paper import BENCHMARKS
@@ -32,7 +31,7 @@ from ftcot.teacher.live import Live
 from ftcot.teacher.matching import Known
 from ftcot.teacher.recordings import Recording, read_recording
 from ftcot.teacher.replay import PAPERS_TEACHER, Replay
-from ftcot.teacher.store_lines import StoredRow, hash_parameters, sha256
+from ftcot.teacher.store_lines import StoredRow, hash_parameters, key_of, sha256
 
 _AUTHORS_NAME = re.compile(
     rf"F_zs_cot_(?:t\d+_|long_|test_)?(?:(?P<teacher>.+)_)?(?P<task>{'|'.join(BENCHMARKS)})(?:_.*)?\.jsonl"
@@ -161,7 +160,7 @@ def _rows(
     for number, completion in enumerate(completions, start=1):
         prompt_sha256 = None if completion.prompt is None else sha256(completion.prompt)
         key = {"teacher": teacher, "prompt_sha256": prompt_sha256, "parameters_sha256": parameters_sha256}
-        rows.append(StoredRow(key_of(completion, key), stored, None, completion, path, number))
+        rows.append(StoredRow(key_of(key, completion), stored, None, completion, path, number))
     return rows
 
 

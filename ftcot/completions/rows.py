@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from ftcot.errors import InputError
 from ftcot.records import Completion
-from ftcot.teacher.store_lines import Key, Paid, StoredRow, sha256
+from ftcot.teacher.store_lines import Paid, StoredRow, key_of, sha256
 
 TEXTS = ("prompt", "answer_prompt", "answer_text", "prediction", "finish_reason", "thinking")
 WHOLE_NUMBERS = ("draw", "min_diversity", "completion_index")
@@ -73,20 +73,7 @@ def row_of(where: Where, values: Mapping[str, Any]) -> StoredRow:
     if flaw is not None:
         raise InputError(f"{where}: {flaw}")
     cost = None if paid is None else Paid(**paid)
-    return StoredRow(key_of(completion, key), str(stored), cost, completion, where.path, where.line)
-
-
-def key_of(completion: Completion, key: Mapping[str, Any]) -> Key:
-    """The whole key: what the completion says of itself, and the rest."""
-    index = completion.completion_index if completion.draw is None else None
-    return Key(
-        key["teacher"],
-        completion.sample_key,
-        key["prompt_sha256"],
-        key["parameters_sha256"],
-        completion.draw,
-        index,
-    )
+    return StoredRow(key_of(key, completion), str(stored), cost, completion, where.path, where.line)
 
 
 def flaw_of(row: StoredRow) -> str | None:

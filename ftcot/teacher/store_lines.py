@@ -87,7 +87,7 @@ def parse_line(line: bytes) -> tuple[Key, str, Paid | None, Completion]:
     try:
         key, stored, paid = row.pop("key"), row.pop("stored"), row.pop("paid", None)
         completion = Completion.from_json(row)
-        return _key(key, completion), stored, None if paid is None else Paid(**paid), completion
+        return key_of(key, completion), stored, None if paid is None else Paid(**paid), completion
     except (AttributeError, KeyError, TypeError):
         raise InputError("not a line of the completion store") from None
 
@@ -143,7 +143,8 @@ def hash_parameters(parameters: Mapping[str, Any]) -> str:
     return sha256(json.dumps(_canonical(parameters), sort_keys=True, separators=(",", ":")))
 
 
-def _key(row: Mapping[str, Any], completion: Completion) -> Key:
+def key_of(row: Mapping[str, Any], completion: Completion) -> Key:
+    """The whole key: what a line says of it beside the completion, and what the completion says of itself."""
     index = completion.completion_index if completion.draw is None else None
     return Key(
         row["teacher"],
