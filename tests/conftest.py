@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,19 @@ def _no_hydra_left_over() -> Iterator[None]:
 
     yield
     GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in a worker that has just started; afterwards the handlers are as they were."""
+    from ftcot import stop
+
+    before = {number: signal.getsignal(number) for number in stop.SIGNALS}
+    monkeypatch.setattr(stop, "_requests", stop._Requests())
+    stop.listen()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

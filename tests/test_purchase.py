@@ -22,7 +22,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftcot import stop
 from ftcot.errors import JobError, cause_of
 from ftcot.records import Completion, Sample
 from ftcot.stop import Stop
@@ -726,16 +725,6 @@ def test_a_server_that_does_not_count_is_taken_to_have_used_what_it_was_allowed(
 
 
 # Being asked to stop
-
-
-@pytest.fixture
-def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in stop.SIGNALS}
-    monkeypatch.setattr(stop, "_requests", stop._Requests())
-    stop.listen()
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("signals")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,7 @@ from tests.training_job import CPU, accuracy, build, settings, train
 EVERY_STEP = CPU | {"log_every_n_steps": 1}
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(autouse=True)
-def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As in a worker that has just started; afterwards the handlers are as they were."""
-    before = {number: signal.getsignal(number) for number in stop.SIGNALS}
-    monkeypatch.setattr(stop, "_requests", stop._Requests())
-    stop.listen()
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("one_thread", "signals")
 
 
 def again() -> None:

@@ -122,11 +122,6 @@ class Leases:
         with self._lock, locked(self.path) as holders:
             return set().union(*self._held(holders))
 
-    def held_by_others(self, items: Collection[Draw]) -> bool:
-        """Whether any of the items is another living job's."""
-        with self._lock, locked(self.path) as holders:
-            return not all(others.isdisjoint(items) for others in self._held(holders))
-
     def _renew(self) -> None:
         while not self._ended.wait(self.renewal):
             with self._lock, locked(self.path, create=bool(self._mine)) as holders:
