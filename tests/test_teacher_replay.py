@@ -444,3 +444,8 @@ def test_a_degree_above_the_papers_says_what_was_recorded(data_dir: Path) -> Non
     addsub = PaperTask("addsub", Number(as_float=True), data_dir)
     with pytest.raises(InputError, match=r"diversity=16: text-davinci-002's recording of addsub holds 8 draws"):
         teacher.check(addsub, addsub.splits(), Diversity(16, 0.7))
+
+
+def test_an_unknown_order_of_draws_is_refused() -> None:
+    with pytest.raises(InputError, match="draw_order=sorted: expected recorded or random"):
+        Replay("", None, draw_order="sorted")

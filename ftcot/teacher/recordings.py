@@ -22,6 +22,7 @@ A verdict is kept only where the text it was made from is not: everything else i
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from ftcot.errors import InputError
-from ftcot.records import Completion, read_json, read_jsonl
+from ftcot.records import Completion, SampleKey, read_json, read_jsonl
 from ftcot.teacher.matching import Known, Row
 from ftcot.teacher.store_lines import reading_order, sha256
 
@@ -73,6 +74,27 @@ class Recording:
     def holds(self, degree: int) -> bool:
         """Whether it has a set of this degree. One in between two recorded degrees is not known."""
         return degree <= self.n_draws if self.degrees is None else degree in self.degrees
+
+
+def in_random_order(recording: Recording) -> Recording:
+    """The recording with every degree up to its largest: a place by chance for each row whose draw is not known.
+
+    Rows of degree 8 in a recording that has 4 too are some of the draws 5 to 8, and get places among these.
+    """
+    if recording.degrees is None:
+        return recording
+    below = dict(zip(recording.degrees, (0, *recording.degrees), strict=False))
+    rows: dict[tuple[SampleKey, int], list[Completion]] = {}
+    for completion in recording.completions:
+        rows.setdefault((completion.sample_key, completion.min_diversity or 0), []).append(completion)
+    placed = []
+    for (sample, degree), kept in rows.items():
+        places = list(range(below[degree] + 1, degree + 1))
+        random.Random(f"{sample} {degree}").shuffle(places)
+        places += [degree] * (len(kept) - len(places))  # two of the authors' files disagree by some rows
+        placed += [replace(row, min_diversity=place) for row, place in zip(kept, places, strict=False)]
+    depends_on = {**recording.depends_on, "draw_order": "random"}
+    return replace(recording, completions=tuple(sorted(placed, key=reading_order)), depends_on=depends_on)
 
 
 def read_recording(path: Path, known: Known, degree: int) -> Recording:

@@ -40,7 +40,7 @@ from ftcot.errors import InputError
 from ftcot.records import Completion, Sample
 from ftcot.teacher import Diversity, Estimate, Planned, Session
 from ftcot.teacher.matching import Known
-from ftcot.teacher.recordings import Recording, read_recording
+from ftcot.teacher.recordings import Recording, in_random_order, read_recording
 
 if TYPE_CHECKING:
     from ftcot.task import Splits, Task
@@ -64,11 +64,15 @@ class Replay:
     """The data folder."""
     path: str | Path | None = None
     """A recording of one's own choice; None looks in the data folder."""
+    draw_order: str = "recorded"
+    """`random`: serve degrees that were not recorded too, from those that were."""
 
     def __post_init__(self) -> None:
         if not self.name:
             own = None if self.path is None else Path(self.path).name.partition(".")[0]
             object.__setattr__(self, "name", own or PAPERS_TEACHER)
+        if self.draw_order not in ("recorded", "random"):
+            raise InputError(f"teacher.draw_order={self.draw_order}: expected recorded or random")
 
     def check(self, task: Task, splits: Splits, diversity: Diversity) -> bool:
         """See Teacher; reads the recording."""
@@ -154,6 +158,8 @@ class Replay:
         for path in found if diversity.temperature else found[:1]:
             recording = read_recording(path, known, diversity.degree)
             _check_temperature(recording, diversity)
+            if self.draw_order == "random" and not recording.holds(diversity.degree):
+                recording = in_random_order(recording)
             if recording.holds(diversity.degree) and (self.path is not None or _covers(recording, splits)):
                 _check_training(recording, splits, diversity)
                 return recording
@@ -221,6 +227,8 @@ class Replay:
         if small:
             held.append(f"so many were drawn for {max(small)} questions only")
             ways.append(f"add task.train_size={max(small)}")
+        if any(r.degrees and diversity.degree < max(r.degrees) for r in recordings):
+            ways.append("give its draws a random order with teacher.draw_order=random")
         return f"{asked} {', '.join(held)}: {', or '.join(ways)}"
 
 

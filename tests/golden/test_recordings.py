@@ -7,6 +7,8 @@ import gzip
 import json
 from collections import Counter
 from functools import cache
+from itertools import pairwise
+from math import sqrt
 from pathlib import Path
 
 import pytest
@@ -222,3 +224,28 @@ def test_logs_that_only_punctuate_otherwise_can_be_replayed(name: str, data_dir:
     recording = read(data_dir / f"recorded/text-davinci-002/{name}.jsonl", task)
     assert len(recording.completions) == BENCHMARKS[name].n
     assert not recording.correct_only
+
+
+@pytest.mark.parametrize("name", ["coin_flip", "date_understanding", "last_letter_concatenation"])
+def test_draws_in_a_random_order_are_as_many_as_so_many_draws_leave(name: str, data_dir: Path, tmp_path: Path) -> None:
+    task, teacher = paper_task(name, data_dir), replay(data_dir, draw_order="random")
+    train, session = task.splits().train, Session(CompletionStore(tmp_path))
+    kept = {
+        degree: {
+            (c.sample_index, c.completion_index) for c in teacher.complete(task, train, Diversity(degree, 0.7), session)
+        }
+        for degree in (1, 2, 3, 4, 6, 8)
+    }
+    assert all(kept[fewer] < kept[more] for fewer, more in pairwise(kept))
+    share = len(kept[8]) / (8 * len(train))
+    for degree, rows in kept.items():  # within four standard deviations of draws with that share of right ones
+        assert abs(len(rows) / (degree * len(train)) - share) < 4 * sqrt(share * (1 - share) / (degree * len(train)))
+    with pytest.raises(InputError, match=r"coin_flip|date|last.* or give its draws .* teacher.draw_order=random"):
+        replay(data_dir).complete(task, train, Diversity(4, 0.7), session)
+
+
+@pytest.mark.parametrize("order", ["recorded", "random"])
+def test_a_degree_on_record_is_the_authors_set_in_whatever_order(order: str, data_dir: Path, tmp_path: Path) -> None:
+    task = paper_task("multiarith", data_dir)
+    made = examples(task, replay(data_dir, draw_order=order), Diversity(4, 0.7), tmp_path)
+    assert len(made) == 1273
