@@ -2,17 +2,17 @@
 
     generate   "Debby and her sister have 32 + 42 = 74 pieces ... --> 39"
     read       paper "39" right, strict "39" right, lenient "39" right
+    study      right (or what is wrong with it: ftcot/sample_study.py)
     score      accuracy 0.5333 of 180, 95 % interval [0.4605, 0.6048]
 
 Greedy decoding, on the test split (reported) and on the validation split where there is one (selected on).
-Source: METHOD section 5 for reading answers; Wilson (1927) for the interval.
+Source: METHOD section 5 for reading answers.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ftcot.answers import SCORERS, AnswerKind
@@ -20,6 +20,8 @@ from ftcot.errors import InputError, JobError
 from ftcot.prompts import Template
 from ftcot.ranks import Ranks
 from ftcot.records import EpochScore, Prediction, Sample
+from ftcot.sample_study import kind_of, rates
+from ftcot.statistics.intervals import wilson
 
 if TYPE_CHECKING:
     from ftcot.student import Generation, Progress, Student
@@ -68,32 +70,23 @@ def predict(
             name: scorer.read(kind, said.text, template.marker, sample.answer) for name, scorer in SCORERS.items()
         }
         reported = readings[evaluation.scorer]
-        predictions.append(
-            Prediction(
-                sample_index=sample.sample_index,
-                split=sample.split,
-                epoch=epoch,
-                text=said.text,
-                answer=sample.answer,
-                prediction=reported.prediction,
-                correct=reported.correct,
-                verdicts={name: reading.correct for name, reading in readings.items()},
-                contains_answer=any(kind.same(found, sample.answer) for found in kind.candidates(said.text)),
-                formatted=template.marker is None or template.marker in said.text,
-                truncated=said.truncated,
-                n_tokens=said.n_tokens + (rationale.n_tokens if rationale else 0),
-                rationale=rationale.text if rationale else None,
-                error=None if reported.correct else error_kind(reported.prediction, said),
-            )
+        prediction = Prediction(
+            sample_index=sample.sample_index,
+            split=sample.split,
+            epoch=epoch,
+            text=said.text,
+            answer=sample.answer,
+            prediction=reported.prediction,
+            correct=reported.correct,
+            verdicts={name: reading.correct for name, reading in readings.items()},
+            contains_answer=any(kind.same(found, sample.answer) for found in kind.candidates(said.text)),
+            formatted=template.marker is None or template.marker in said.text,
+            truncated=said.truncated,
+            n_tokens=said.n_tokens + (rationale.n_tokens if rationale else 0),
+            rationale=rationale.text if rationale else None,
         )
+        predictions.append(replace(prediction, study=kind_of(prediction, sample.question, template.marker)))
     return predictions
-
-
-def error_kind(prediction: str | None, said: Generation) -> str:
-    """Why a prediction is wrong, in words."""
-    if said.truncated:
-        return "truncated"
-    return "no answer" if prediction is None else "wrong answer"
 
 
 def ask(
@@ -164,6 +157,7 @@ def _epoch_score(group: Sequence[Prediction]) -> EpochScore:
         format_rate=sum(p.formatted for p in group) / n,
         truncation_rate=sum(p.truncated for p in group) / n,
         mean_tokens=sum(p.n_tokens for p in group) / n,
+        study=rates(studied) if len(studied := [p.study for p in group if p.study is not None]) == n else {},
     )
 
 
@@ -180,17 +174,3 @@ def select(scores: Sequence[EpochScore], epoch: int, split: str = "test") -> Epo
 def summary(score: EpochScore) -> Mapping[str, Any]:
     """What score.json says of a chosen epoch."""
     return {"epoch": score.epoch, "accuracy": score.accuracy, "n": score.n, "interval": score.interval}
-
-
-def wilson(n_correct: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Wilson's score interval of a proportion; 95 % by default. Unlike p ± z·se it is right at 0 and 1 too."""
-    if n == 0:
-        return (0.0, 1.0)
-    p = n_correct / n
-    middle = p + z * z / (2 * n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    # Exact at both ends, where rounding would leave 1e-17.
-    low = (middle - half) / scale if n_correct else 0.0
-    high = (middle + half) / scale if n_correct < n else 1.0
-    return (low, high)
