@@ -29,6 +29,7 @@ from ftcot.filters.math_verify import MathVerify
 from ftcot.filters.none import Everything
 from ftcot.filters.vote import Majority
 from ftcot.prompts import Template
+from ftcot.rationales import diversity as diversity_of
 from ftcot.rationales import statistics
 from ftcot.records import Completion, Example, Sample, SampleKey
 from ftcot.task import Task
@@ -109,7 +110,8 @@ class Curated:
     counts: Mapping[str, Any]
     """completions, kept, dropped (reason -> n), questions; of these questions_without any pair that is kept, and
     questions_unanswered: not one completion (a recording of correct ones does not say whether it was asked).
-    statistics: of all completions, kept or not; effective_diversity: how many rationales of a question differ."""
+    statistics: of all completions, kept or not; effective_diversity: how many rationales of a question differ.
+    diversity: how much those that are kept differ (ftcot/rationales.py)."""
 
 
 def judge(
@@ -150,11 +152,8 @@ def curate(
     known = {sample.key: sample for sample in samples}
     reasons, counted = reject(selected, known, curation, context)
     dropped = Counter(reason for reason in reasons if reason)
-    examples = [
-        template.example(known[completion.sample_key], completion.rationale, completion.draw)
-        for completion, reason in zip(selected, reasons, strict=True)
-        if reason is None
-    ]
+    kept = [completion for completion, reason in zip(selected, reasons, strict=True) if reason is None]
+    examples = [template.example(known[each.sample_key], each.rationale, each.draw) for each in kept]
     if not examples:
         why = ", ".join(f"{n} {reason}" for reason, n in dropped.most_common()) or "there were none"
         raise JobError(
@@ -171,6 +170,7 @@ def curate(
         "questions_unanswered": sum(not said for said in by_sample.values()),
         "effective_diversity": round(figures.effective_degree, 3),
         "statistics": figures.to_json(),
+        "diversity": diversity_of((each.sample_key, each.rationale) for each in kept).to_json(),
     }
     return Curated(tuple(examples), counts | counted)
 

@@ -22,9 +22,13 @@ from rich.text import Text
 from ftcot import published
 from ftcot.job import Job
 from ftcot.records import read_json
+from ftcot.sample_study import RIGHT, RIGHT_BY_LUCK
 from ftcot.task import Splits
 from ftcot.teacher import Bill, Estimate
 from ftcot.teacher.live import Live
+
+MISTAKES = 3
+"""Kinds of errors that the result names."""
 
 
 def plan(console: Console, job: Job, splits: Splits, folder: Path, purchase: Estimate | None = None) -> None:
@@ -134,6 +138,8 @@ def result(console: Console, folder: Path, config: Mapping[str, Any], n_train: i
         f"  scorers {_scorers(last['accuracies'])}; marker found {percent(last['format_rate'])}, "
         f"cut off {percent(last['truncation_rate'])}, answer somewhere {percent(last['contains_answer'])}"
     )
+    if errors := mistakes(last.get("study", {})):
+        say(f"  errors {errors}")
     say(f"  time {duration(sum(score['seconds'].values()))} ({_stages(score['seconds'])})")
     say(f"  folder {place(folder)}")
 
@@ -188,6 +194,24 @@ def _cell(config: Mapping[str, Any], teacher: str | None, n_train: int) -> publi
 
 def _scorers(accuracies: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {percent(accuracy)}" for name, accuracy in accuracies.items())
+
+
+def mistakes(rates: Mapping[str, float]) -> str:
+    """`27.78 % wrong arithmetic; 7.22 % truncated; 4.44 % others`: the most frequent errors, as shares of all answers.
+
+    Empty where nothing is wrong, or not known.
+
+    Args:
+        rates: of sample_study.KINDS.
+    """
+    wrong = [(kind, rate) for kind, rate in rates.items() if rate and kind not in RIGHT]
+    wrong.sort(key=lambda each: -each[1])
+    parts = [f"{percent(rate)} {kind}" for kind, rate in wrong[:MISTAKES]]
+    if rest := sum(rate for _, rate in wrong[MISTAKES:]):
+        parts.append(f"{percent(rest)} others")
+    if lucky := rates.get(RIGHT_BY_LUCK):
+        parts.append(f"{percent(lucky)} {RIGHT_BY_LUCK}")
+    return "; ".join(parts)
 
 
 def _stages(seconds: Mapping[str, float]) -> str:

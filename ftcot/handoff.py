@@ -32,6 +32,7 @@ from ftcot.nodes import here
 from ftcot.preemption import saving_first
 from ftcot.procfs import is_alive
 from ftcot.records import read_json
+from ftcot.sample_study import reported
 
 
 class FrozenJobs(ConfigLoader):
@@ -191,6 +192,8 @@ def ended(job: Member, outcome: Outcome, **known: Any) -> dict[str, Any]:
         seconds=round(sum(spent.get("seconds", {}).values()), 3),
         device_seconds=spent.get("device_seconds"),
         tokens=score.get("tokens"),
+        study=reported(score.get("epochs", ()), score.get("epoch")) or None,
+        diversity=score.get("diversity"),
         cost_usd=score.get("cost_usd"),
         cause=outcome.cause,
         home=elsewhere,

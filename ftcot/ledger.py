@@ -3,7 +3,7 @@
 {"schema": 1, "time": "2026-11-22T10:15:00+00:00", "number": 3, "hash": "5f0c...", "overrides": ["diversity=8"],
  "folder": "3-5f0c12ab", "action": "new", "state": "complete", "attempt": 1, "started": "...", "ended": "...",
  "accuracy": 0.53, "interval": [0.46, 0.6], "seconds": 71.2, "device_seconds": 142.4, "tokens": {...},
- "cost_usd": 0.0, "cause": null, "home": null, "reused_from": null}
+ "study": {"right": 0.51, ...}, "diversity": {...}, "cost_usd": 0.0, "cause": null, "home": null, "reused_from": null}
 
 Whoever runs a job writes its lines, on whatever machine that is; whoever looks on reads them. A line is durable when
 the call that adds it returns, and one that a crash tore is dropped.

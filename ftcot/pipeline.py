@@ -21,6 +21,7 @@ from rich.console import Console
 
 from ftcot import evaluate as evaluation
 from ftcot.card import model_card
+from ftcot.hardware import describe
 from ftcot.job import Job, Keep
 from ftcot.ranks import Ranks
 from ftcot.records import (
@@ -96,6 +97,12 @@ def train(run: Run) -> None:
     encoded = [student.encode(example.prompt, example.completion) for example in examples]
     n_truncated = check_truncation(encoded, job.training)
     run.status.count({"examples": len(examples), "truncated": n_truncated, "parameters": student.n_parameters})
+    run.status.count(
+        {
+            "pair_tokens": sum(len(pair.prompt_ids) + len(pair.target_ids) for pair in encoded),
+            "pair_characters": sum(len(example.prompt) + len(example.completion) for example in examples),
+        }
+    )
     run.console.print(
         f"{len(examples)} pairs, {student.n_parameters / 1e6:.2f}M parameters"
         + (f"; {n_truncated} pairs cut to fit" if n_truncated else ""),
@@ -120,6 +127,7 @@ def train(run: Run) -> None:
 
 def load(run: Run, texts: Sequence[str]) -> Student:
     """The student, on every rank. One rank of each machine goes first, so that what is downloaded is so once."""
+    run.status.update(computed_on=describe(run.job.trainer, run.ranks.world))
     early = run.ranks.local == 0
     student = run.job.student.load(texts, run.job.seed) if early else None
     run.ranks.wait()
@@ -167,6 +175,7 @@ def evaluate(run: Run) -> None:
         epochs=tuple(asdict(score) for score in scores),
         devices=run.ranks.world,
         device_seconds=run.status.get("device_seconds", 0.0),
+        diversity=counts.get("curation", {}).get("diversity"),
     )
     write_json(run.folder / "score.json", score.to_json())
     if job.method.trains:

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from ftcot.errors import InputError
 
@@ -45,6 +45,9 @@ SampleKey = tuple[str, int, int]
 class Record:
     """What the records share: to and from one line of JSON."""
 
+    retired: ClassVar[frozenset[str]] = frozenset()
+    """Fields that earlier versions wrote; they are read over."""
+
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object, `schema` first."""
         return {"schema": SCHEMA} | {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
@@ -60,6 +63,8 @@ class Record:
         schema = values.pop("schema", None)
         if not isinstance(schema, int) or schema > SCHEMA:
             raise InputError(f"schema {schema!r} is not one this version reads (up to {SCHEMA})")
+        for name in cls.retired:
+            values.pop(name, None)
         if unknown := values.keys() - _names(cls):  # type: ignore[arg-type]
             raise InputError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
         try:
@@ -168,8 +173,16 @@ class Prediction(Record):
     """New tokens generated, the end-of-text token included."""
     rationale: str | None = None
     """Stage-1 text of a two-stage method; None for a single call."""
-    error: str | None = None
-    """What went wrong: truncated, no answer or wrong answer; None if nothing did."""
+    study: str | None = None
+    """What is wrong with it, or that nothing is: one of ftcot/sample_study.py's KINDS. None in folders of earlier
+    versions, which said less, as `error`."""
+
+    retired = frozenset({"error"})
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong; None if the answer is right, or in folders of earlier versions."""
+        return None if self.correct else self.study
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +202,8 @@ class EpochScore(Record):
     format_rate: float
     truncation_rate: float
     mean_tokens: float
+    study: Mapping[str, float] = field(default_factory=dict)
+    """Share of each kind of right and wrong answers (ftcot/sample_study.py); empty in folders of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +241,9 @@ class Score(Record):
     """That it was trained and tested on, in the last attempt."""
     device_seconds: float = 0.0
     """Wall time of training and evaluation, over all attempts, times the devices: what stands for energy."""
+    diversity: Mapping[str, float] | None = None
+    """Of the rationales that the student was shown (ftcot/rationales.py, `Diversity`); None where it was shown none,
+    and in folders of earlier versions."""
 
 
 R = TypeVar("R", bound=Record)

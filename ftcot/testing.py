@@ -6,6 +6,7 @@ student/            after the last epoch, or the best one so far on validation
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from ftcot.errors import JobError
 from ftcot.job import Job
 from ftcot.records import EpochScore, Example, Prediction, read_records, write_records
 from ftcot.running import Run, progress_bar
+from ftcot.sample_study import key
 
 if TYPE_CHECKING:
     from ftcot.student import Student
@@ -48,6 +50,7 @@ def test(run: Run, student: Student, epoch: int) -> Mapping[str, float]:
     """
     splits = run.splits
     samples = (*splits.validation, *splits.test)
+    began = time.monotonic()
     with progress_bar(run.console, f"epoch {epoch} test" if epoch else "test") as report:
         predictions = evaluation.predict(
             student,
@@ -61,6 +64,8 @@ def test(run: Run, student: Student, epoch: int) -> Mapping[str, float]:
             ranks=run.ranks,
         )
     refuse_unasked(predictions, run.job)
+    before = run.status.get("counts", {}).get("testing_seconds", 0.0)
+    run.status.count({"testing_seconds": round(before + time.monotonic() - began, 3)})
     if run.ranks.first:
         keep_predictions(run.predictions_file, predictions, epoch)
     metrics: dict[str, float] = {}
@@ -96,7 +101,8 @@ def keep_predictions(path: Path, predictions: list[Prediction], epoch: int) -> N
 
 def _metrics(score: EpochScore, prefix: str) -> dict[str, float]:
     names = ("accuracy", "contains_answer", "format_rate", "truncation_rate", "mean_tokens")
-    return {f"{prefix}{name}": getattr(score, name) for name in names}
+    studied = {} if prefix else {f"study_{key(kind)}": rate for kind, rate in score.study.items()}
+    return {f"{prefix}{name}": getattr(score, name) for name in names} | studied
 
 
 def _demonstrations(run: Run) -> str:

@@ -200,6 +200,15 @@ def test_what_the_rationales_are_like_is_counted_before_anything_is_dropped() ->
     assert counts["kept"] == 3
 
 
+def test_how_much_the_kept_rationales_differ_is_counted() -> None:
+    texts = ("1 + 1 = 2", "2 + 2 = 4", "a wrong one, which is dropped", "2+2 = 4.")
+    answers = ("4", "4", "5", "4")
+    said = [replace(completion(4, draw, answers[draw]), rationale=text) for draw, text in enumerate(texts)]
+    judged = judge([*said, completion(1, 0, "1")], SAMPLES, Number(), "first")
+    found = curate(SAMPLES, judged, TEMPLATE, Diversity(4, 0.7), Curation()).counts["diversity"]
+    assert (found["n"], found["questions"], found["effective_degree"], found["paths"]) == (4, 2, 1.5, 1.5)
+
+
 @pytest.mark.parametrize(
     ("names", "needed"),
     [
@@ -234,7 +243,7 @@ def job_hashes(data: Path, cache: Path, *words: str) -> list[str]:
     """Of the jobs that a sweep with these words consists of."""
     composer, checker = Composer(conf_dir()), Checker(FileHashes(cache / "hashes.json"))
     places = [f"paths.data={data}", f"paths.cache={cache}", "task=multiarith", "until=curate"]
-    jobs = expand(composer, [*places, *words])[1]
+    jobs = expand(composer, [*places, *words]).jobs
     return [checker.check(composer.job(overrides)).hash for overrides in jobs]
 
 

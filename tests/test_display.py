@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ EPOCH = {
     **{"accuracies": {"paper": 96 / 180, "strict": 0.5, "lenient": 0.55}, "contains_answer": 0.6},
     **{"format_rate": 0.95, "truncation_rate": 0.01, "mean_tokens": 60.0},
 }
+STUDY = {"right": 0.5, "wrong arithmetic": 0.2, "repetition": 0.25, "truncated": 0.05}
 SCORE = Score(
     task="multiarith",
     method="fine_tune_cot",
@@ -45,10 +47,10 @@ CONFIG = {
 }
 
 
-def shown(tmp_path: Path, config: dict[str, object]) -> list[str]:
+def shown(tmp_path: Path, config: dict[str, object], score: Score = SCORE) -> list[str]:
     from ftcot.records import write_json
 
-    write_json(tmp_path / "score.json", SCORE.to_json())
+    write_json(tmp_path / "score.json", score.to_json())
     console = Console(file=io.StringIO(), width=160)
     display.result(console, tmp_path, config, n_train=420)
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined, no-any-return]
@@ -63,6 +65,26 @@ def test_the_result_stands_beside_what_it_can_be_compared_with(tmp_path: Path) -
     assert lines[7].startswith("  published")
     assert "best of 20 epochs on test" in lines[7]
     assert all(line == line.rstrip() for line in lines)
+
+
+def test_the_result_names_the_most_frequent_errors(tmp_path: Path) -> None:
+    lines = shown(tmp_path, CONFIG, replace(SCORE, epochs=(EPOCH | {"study": STUDY},)))
+    assert "  errors 25.00 % repetition; 20.00 % wrong arithmetic; 5.00 % truncated" in lines
+    assert not any("errors" in line for line in shown(tmp_path, CONFIG))  # of an earlier version
+
+
+def test_errors_that_are_rare_are_added_up_and_luck_is_told_apart() -> None:
+    rates = {
+        "truncated": 0.1,
+        "repetition": 0.1,
+        "wrong arithmetic": 0.3,
+        "no answer marker": 0.05,
+        "copied question": 0.02,
+    }
+    assert display.mistakes(rates) == "30.00 % wrong arithmetic; 10.00 % truncated; 10.00 % repetition; 7.00 % others"
+    lucky = {"right": 0.9, "right answer, wrong equation": 0.1}
+    assert display.mistakes(lucky) == "10.00 % right answer, wrong equation"
+    assert display.mistakes({"right": 1.0, "truncated": 0.0}) == display.mistakes({}) == ""
 
 
 @pytest.mark.parametrize("target", ["ftcot.task.file.file_task", "ftcot.task.generated.coin_flip.CoinFlip"])

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from ftcot.answers import Number
 from ftcot.errors import InputError
-from ftcot.evaluate import Evaluation, best, predict, score, select, wilson
+from ftcot.evaluate import Evaluation, best, predict, score, select
 from ftcot.prompts import Method
 from ftcot.records import Prediction, Sample
+from ftcot.statistics.intervals import wilson
 from ftcot.student import Generation
 
 SAMPLES = [Sample("t", 1, index, f"Question {index}?", str(index), "test") for index in range(3)]
@@ -59,7 +60,7 @@ def test_predictions_carry_every_scorers_verdict() -> None:
     said = predict(student, template, Number(), SAMPLES, Evaluation(), epoch=2)  # type: ignore[arg-type]
     assert student.asked == ["Question 0? ###", "Question 1? ###", "Question 2? ###"]
     assert [p.correct for p in said] == [True, True, False]
-    assert [p.error for p in said] == [None, None, "truncated"]
+    assert [p.study for p in said] == ["right", "right", "wrong answer, no equation"]
     assert [dict(p.verdicts) for p in said] == [
         {"paper": True, "strict": True, "lenient": True},
         {"paper": True, "strict": False, "lenient": True},
@@ -70,6 +71,17 @@ def test_predictions_carry_every_scorers_verdict() -> None:
     assert (result.accuracy, result.format_rate, result.truncation_rate) == (2 / 3, 2 / 3, 1 / 3)
     assert result.accuracies == {"paper": 2 / 3, "strict": 1 / 3, "lenient": 2 / 3}
     assert result.interval == wilson(2, 3)
+    assert {kind: rate for kind, rate in result.study.items() if rate} == {
+        "right": 2 / 3,
+        "wrong answer, no equation": 1 / 3,
+    }
+
+
+def test_rates_of_kinds_are_those_of_an_epoch_that_was_studied_whole() -> None:
+    old = prediction(1, "test", False)
+    new = replace(prediction(2, "test", False), study="truncated")
+    assert [score.study.get("truncated") for score in score([old, new])] == [None, 1.0]
+    assert score([old, replace(old, study="truncated")])[0].study == {}
 
 
 def test_the_reported_scorer_decides_what_is_correct() -> None:

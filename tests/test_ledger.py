@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftcot.ledger import Ledger
+from ftcot.handoff import ended
+from ftcot.ledger import Ledger, Member
+from ftcot.outcome import Outcome
+from ftcot.records import write_json
 
 events = st.lists(st.fixed_dictionaries({"number": st.integers(0, 3), "state": st.text(max_size=9)}), max_size=9)
 
@@ -58,3 +61,30 @@ def test_a_line_that_is_written_in_parts_is_written_whole(tmp_path: Path, monkey
     monkeypatch.setattr(os, "write", lambda handle, data: write(handle, data[:7]))
     Ledger(tmp_path).append({"number": 0, "state": "complete"})
     assert [row["state"] for row in Ledger(tmp_path).states().values()] == ["complete"]
+
+
+STUDY = {"right": 0.5, "truncated": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("score", "study", "diversity"),
+    [
+        (
+            {"epoch": 2, "epochs": [{"epoch": 2, "split": "test", "study": STUDY}], "diversity": {"paths": 3.3}},
+            STUDY,
+            {"paths": 3.3},
+        ),
+        ({"epoch": 2, "epochs": [{"epoch": 2, "split": "test"}]}, None, None),  # of an earlier version
+    ],
+)
+def test_the_line_of_a_job_that_has_ended_says_how_it_errs(
+    tmp_path: Path, score: dict[str, Any], study: object, diversity: object
+) -> None:
+    write_json(tmp_path / "score.json", score | {"accuracy": 0.5, "seconds": {}})
+    row = ended(Member(3, "5f0c12ab", ()), Outcome("new", "complete", tmp_path, tmp_path))
+    assert (row["accuracy"], row["study"], row["diversity"]) == (0.5, study, diversity)
+
+
+def test_the_line_of_a_job_that_failed_has_no_rates(tmp_path: Path) -> None:
+    row = ended(Member(3, "5f0c12ab", ()), Outcome("new", "failed", tmp_path, tmp_path, "no"))
+    assert (row["cause"], row["study"], row["diversity"]) == ("no", None, None)

@@ -119,6 +119,11 @@ def test_the_summary_is_the_score_and_what_it_cost(ended: dict[str, Any], record
         "score/tokens_supervised": 9000,
         "score/tokens_generated": 72,
         "score/tokens_teacher": 0,
+        "score/study_right": 0.75,
+        "score/study_wrong_answer_no_equation": 0.25,
+        "score/diversity_n": 323,
+        "score/diversity_effective_degree": 5.9,
+        "score/diversity_paths": 3.3,
     }
     assert wandb_records.exit_code(records) == 0
 

@@ -14,6 +14,7 @@ from ftcot.errors import InputError, JobError
 from ftcot.evaluate import predict
 from ftcot.job import build
 from ftcot.records import Completion, Example, Prediction, Score, read_json, read_records
+from ftcot.sample_study import KINDS, key, kind_of, rates
 from ftcot.status import Status
 from ftcot.student.specs import Decoder
 from ftcot.teaching import describe_curation
@@ -44,8 +45,12 @@ def test_a_run_leaves_every_stage_as_text(pipeline_run: Run) -> None:
     status = Status(folder)
     assert status.stages == ("teach", "curate", "train", "evaluate")
     assert status["counts"]["curation"]["kept"] == 40
+    assert status["counts"]["curation"]["diversity"]["effective_degree"] == 2.0
+    assert score.diversity == status["counts"]["curation"]["diversity"]
     assert not (folder / "checkpoints").exists()
-    assert (folder / "metrics.csv").read_text().count("\n") == 3
+    rows = (folder / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 3
+    assert {f"study_{key(kind)}" for kind in KINDS} <= set(rows[0].split(","))
 
 
 def test_the_score_is_what_the_predictions_say(pipeline_run: Run) -> None:
@@ -54,7 +59,9 @@ def test_the_score_is_what_the_predictions_say(pipeline_run: Run) -> None:
     score = Score.from_json(read_json(folder / "score.json"))
     assert (score.epoch, score.n) == (2, 10)
     assert score.accuracy == sum(p.correct for p in predictions) / 10
+    assert score.epochs[-1]["study"] == rates(kind_of(p, None, "-->") for p in predictions)
     for said in predictions:
+        assert said.study in KINDS
         for name, scorer in SCORERS.items():
             assert said.verdicts[name] == scorer.read(YesNo(), said.text, "-->", said.answer).correct
     best = max(epoch["accuracy"] for epoch in score.epochs)

@@ -14,6 +14,7 @@ from ftcot.errors import InputError
 from ftcot.records import (
     Completion,
     Example,
+    Prediction,
     read_json,
     read_jsonl,
     read_records,
@@ -99,6 +100,15 @@ def test_a_line_that_is_another_record_is_refused(tmp_path: Path, row: dict[str,
     (tmp_path / "x.jsonl").write_text(json.dumps(row))
     with pytest.raises(InputError, match=complaint):
         read_records(tmp_path / "x.jsonl", Example)
+
+
+def test_fields_that_earlier_versions_wrote_are_read_over(tmp_path: Path) -> None:
+    known = {"sample_index": 1, "split": "test", "epoch": 1, "text": " 1", "answer": "1", "prediction": "1"}
+    known |= {"correct": False, "verdicts": {}, "contains_answer": False, "formatted": True, "truncated": False}
+    line = {"schema": 1, **known, "n_tokens": 2, "rationale": None, "error": "wrong answer"}
+    (tmp_path / "predictions.jsonl").write_text(json.dumps(line))
+    (found,) = read_records(tmp_path / "predictions.jsonl", Prediction)
+    assert (found.text, found.study) == (" 1", None)
 
 
 def test_gzip_is_read_and_a_cut_one_is_refused(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ PREDICTIONS = [
         formatted=True,
         truncated=False,
         n_tokens=9,
-        error=None if number else "wrong answer",
+        study="right" if number else "wrong answer, no equation",
     )
     for number, sample in enumerate(SAMPLES)
 ]
@@ -58,10 +58,11 @@ SCORE = Score(
         {"epoch": 1, "split": "validation", "accuracy": 0.875},
         {"epoch": 1, "split": "test", "accuracy": 0.8},
         {"epoch": 2, "split": "validation", "accuracy": 0.625},
-        {"epoch": 2, "split": "test", "accuracy": 0.75},
+        {"epoch": 2, "split": "test", "accuracy": 0.75, "study": {"right": 0.75, "wrong answer, no equation": 0.25}},
     ),
     devices=2,
     device_seconds=14.0,
+    diversity={"n": 323, "effective_degree": 5.9, "paths": 3.3},
 )
 
 

@@ -2,7 +2,7 @@
 
 tags      fine_tune_cot's: multiarith, gpt2, text-davinci-002, D=8
 config    job.yaml, and under `job` what figures are drawn over: {"diversity": 8, "n_train": 420, ...}
-summary   {"score/accuracy": 0.4167, "score/accuracy_low": 0.3471, "score/n": 180, ...}
+summary   {"score/accuracy": 0.4167, "score/study_wrong_arithmetic": 0.2056, "score/n": 180, ...}
 result    a table of one row, for charts with error bars
 predictions   a table of a fixed sample of the test questions
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftcot.records import Prediction, Sample, Score
 from ftcot.redact import without_secrets
+from ftcot.sample_study import key, reported
 
 if TYPE_CHECKING:
     from ftcot.job import Job
@@ -108,6 +109,8 @@ def summary(score: Score, keep: str) -> dict[str, float]:
         "cost_usd": score.cost_usd,
     }
     values |= {f"tokens_{kind}": n for kind, n in score.tokens.items()}
+    values |= {f"study_{key(kind)}": rate for kind, rate in reported(score.epochs, score.epoch).items()}
+    values |= {f"diversity_{name}": value for name, value in (score.diversity or {}).items()}
     return {f"score/{key}": value for key, value in values.items() if value is not None}
 
 
