@@ -16,14 +16,18 @@ import pickle
 import re
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ftcot.errors import InputError
 
 _HYDRA_KEY = re.compile(r"hydra($|[./])")
 _ASKS_HYDRA = re.compile(rb"\$\{\s*hydra\s*:")
@@ -66,10 +70,20 @@ class Choices:
         ConfigLoaderImpl._apply_overrides_to_config(values, config)
         return config
 
-    def read(self, file: str) -> Any:
-        """What a file of the tree says (`figure/diversity`), as plain values; None where there is none."""
-        found = self._files.load_config(file)
-        return None if found is None else OmegaConf.to_container(found.config)
+    def read(self, file: str) -> tuple[Path, Any]:
+        """Where a file of the tree is (`figure/diversity`), and what it says as plain values; None: there is none.
+
+        Raises:
+            InputError: it is no YAML.
+        """
+        try:
+            found = self._files.load_config(file)
+        except yaml.YAMLError as error:
+            raise InputError(f"{file}.yaml: {' '.join(str(error).split())}") from None
+        if found is None:
+            return Path(f"{file}.yaml"), None
+        folder = Path(found.path.removeprefix("file://"))
+        return folder / f"{file}.yaml", OmegaConf.to_container(found.config)
 
     def _is_option(self, word: Override) -> bool:
         """As Hydra tells options from values."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -94,6 +95,16 @@ def _keys(value: Any, path: str = "") -> Iterator[str]:
         node = value._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
             yield from _keys(node, here)
+
+
+def many_jobs(word: str, overrides: Sequence[str]) -> str:
+    """Of a figure, or of what narrows one, where one job is expected."""
+    words = [bare_integers(override) for override in overrides]
+    figure = next((asked for asked in words if asked.lstrip("+").startswith("figure=")), None)
+    if figure is None:
+        words.insert(0, "figure=NAME")
+    why = f"{bare_integers(word)} goes with a figure" if figure is None else f"{figure} is many jobs"
+    return f"{why}: python -m ftcot.run -m {shlex.join(words)} (with dry_run=true it shows them and runs none)"
 
 
 def meant(word: str, options: Sequence[str]) -> str:

@@ -34,7 +34,7 @@ from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf, open_dict, r
 from omegaconf.errors import OmegaConfBaseException
 
 from ftcot.choices import Choices
-from ftcot.complaints import explain, meant, no_such_option, one_line
+from ftcot.complaints import explain, many_jobs, meant, one_line
 from ftcot.errors import InputError
 
 HYDRA_VERSION_BASE = "1.3"
@@ -93,7 +93,7 @@ class Composer:
             search_path.prepend(
                 provider="command-line", path=f"file://{extra.absolute()}", anchor=SearchPathQuery(provider="schema")
             )
-        self.name = name
+        self.name, self.extra = name, extra
         self._options: dict[str, list[str]] = {}
         self._words: dict[str, Override] = {}
         GlobalHydra.instance().clear()
@@ -162,18 +162,13 @@ class Composer:
             config = None
         return freeze(self.compose(overrides)) if config is None else plain(config)
 
-    def grids(self, figure: str) -> list[dict[str, Any]]:
-        """The grids of a figure: overrides, each with its value or a list of values.
+    def read(self, file: str) -> tuple[Path, Any]:
+        """Where a file of the tree is (`figure/diversity`), and what it says; None: there is none.
 
         Raises:
-            InputError: there is no such figure, or it is not a list of grids.
+            InputError: it is no YAML.
         """
-        found = self._choices.read(f"figure/{figure}")
-        if found is None:
-            raise InputError(no_such_option(f"figure/{figure}", self))
-        if not isinstance(found, list) or not found or not all(isinstance(grid, dict) for grid in found):
-            raise InputError(f"figure={figure}: expected a list of grids, each a mapping of overrides to values")
-        return found
+        return self._choices.read(file)
 
     @cached_property
     def _choices(self) -> Choices:
@@ -188,10 +183,10 @@ class Composer:
     def _refuse(self, overrides: Sequence[str]) -> None:
         """Refuse what Hydra would take and nothing would read."""
         for override in overrides:
-            key, _, value = override.partition("=")
+            key = override.partition("=")[0]
             name = key.lstrip("+").partition("@")[0]
-            if name == "figure":
-                raise InputError(f"figure={value} is many jobs: python -m ftcot.run -m figure={value}")
+            if name.partition(".")[0] == "figure":
+                raise InputError(many_jobs(override, overrides))
             if key.startswith("+") and name and "." not in key and name not in self._keys and not self.options(name):
                 raise InputError(f"{name}: no such key{meant(name, self._keys)}")
 

@@ -3,28 +3,37 @@
     task=svamp diversity=1,8 seed=0,1     [task=svamp diversity='1' seed=0], [task=svamp diversity='1' seed=1], ...
     figure=diversity student=gpt2         [method=fine_tune_cot student=gpt2 task=multiarith diversity='1' ...], ...
 
-A figure (conf/figure/NAME.yaml) is a list of grids. A value given beside it narrows it to the grids that list the
-value; one that no grid lists takes the place of what they list.
+A figure is a list of grids (figures.py); figure_jobs.py says what a value given beside it does.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from ftcot import figures
+from ftcot.axes import axes_of, product
 from ftcot.checks import Checked, Checker
 from ftcot.complaints import bare_integers
 from ftcot.compose import Composer
 from ftcot.errors import InputError
+from ftcot.figure_jobs import in_full, jobs_of
 
-Axes = dict[str, list[str]]
-"""The overrides of each key that is set, `{"seed": ["seed=0", "seed=1"]}`. A job has one of each."""
+
+@dataclass(frozen=True)
+class Expanded:
+    """What a command line asks for."""
+
+    master: DictConfig
+    """The config of the sweep itself."""
+    jobs: list[list[str]]
+    """The overrides of each job."""
+    figures: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """The jobs of each figure, as places in `jobs`."""
+    left_out: Sequence[str] = ()
+    """Why some of the figures have no job."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,8 @@ class Planned:
     overrides: tuple[str, ...]
     """Those that differ from job to job."""
     checked: Checked
+    figures: tuple[str, ...] = ()
+    """That it is of."""
 
     @property
     def name(self) -> str:
@@ -42,8 +53,8 @@ class Planned:
         return f"{self.number}-{self.checked.hash[:8]}"
 
 
-def expand(composer: Composer, overrides: Sequence[str]) -> tuple[DictConfig, list[list[str]]]:
-    """The config of the sweep itself, and the overrides of each of its jobs.
+def expand(composer: Composer, overrides: Sequence[str]) -> Expanded:
+    """What each job of a sweep is told.
 
     Differs from Hydra's BasicSweeper in two things: a value may name an integer option wherever it stands, and there
     are figures.
@@ -51,83 +62,33 @@ def expand(composer: Composer, overrides: Sequence[str]) -> tuple[DictConfig, li
     Raises:
         InputError: an override is not valid, sweeps over what cannot be enumerated, or leaves nothing of a figure.
     """
-    parsed = composer.parse(composer.quote(overrides))
+    parsed = composer.parse(composer.quote(in_full(composer, overrides)))
     words = [word for word in parsed if word.key_or_group != "figure"]
-    figures = [word for word in parsed if word.key_or_group == "figure"]
-    master = composer.compose([word.input_line or "" for word in words if not word.is_sweep_override()])
-    params = OmegaConf.select(master, "hydra.sweeper.params", throw_on_missing=False) or {}
+    asked = [word for word in parsed if word.key_or_group == "figure"]
+    ours = [word.input_line or "" for word in words if word.is_hydra_override() and not word.is_sweep_override()]
+    params = OmegaConf.select(composer.compose(ours), "hydra.sweeper.params", throw_on_missing=False) or {}
     own = composer.parse(composer.quote([f"{key}={value}" for key, value in params.items()]))
     named = {word.get_key_element() for word in words}
-    axes = _axes(composer, [*(word for word in own if word.get_key_element() not in named), *words])
-    if not figures:
-        return master, _product(axes)
-    names = [word.partition("=")[2] for values in _axes(composer, figures).values() for word in values]
-    grids = [_grid(composer, name, grid) for name in names for grid in composer.grids(name)]
-    jobs = [job for grid in _narrowed(composer, grids, axes) for job in _product(grid)]
-    if not jobs:
-        given = " ".join(word for word in overrides if not word.startswith(("figure=", "hydra")))
-        raise InputError(f"figure={','.join(names)}: no grid of it has {given}")
-    return master, jobs
+    axes = axes_of(composer, [*(word for word in own if word.get_key_element() not in named), *words])
+    if not asked:
+        jobs = product(axes)
+        return Expanded(_master(composer, ours, jobs), jobs)
+    names = [word.partition("=")[2].strip("'\"") for words in axes_of(composer, asked).values() for word in words]
+    found = {figure.name: figure for name in names for figure in figures.find(composer, name)}
+    of, left_out = jobs_of(composer, list(found.values()), axes)
+    places: dict[tuple[str, ...], int] = {}
+    parts = {name: [places.setdefault(tuple(job), len(places)) for job in jobs] for name, jobs in of.items()}
+    jobs = [list(job) for job in places]
+    return Expanded(_master(composer, ours, jobs), jobs, parts, left_out)
 
 
-def _product(axes: Axes) -> list[list[str]]:
-    return [list(job) for job in itertools.product(*axes.values())]
+def _master(composer: Composer, ours: Sequence[str], jobs: Sequence[Sequence[str]]) -> DictConfig:
+    """The first job's config, with Hydra's own settings: what is the sweep's is the same in all of them.
 
-
-def _axes(composer: Composer, words: Iterable[Override]) -> Axes:
-    axes: Axes = {}
-    for word in words:
-        if word.is_hydra_override():
-            if word.is_sweep_override():
-                raise InputError(f"{word.input_line}: Hydra's own settings cannot be swept")
-            continue
-        axes[word.get_key_element()] = composer.quote(_values(word))  # choice() lost the quotes
-    return axes
-
-
-def _values(word: Override) -> list[str]:
-    key = word.get_key_element()
-    if not word.is_sweep_override():
-        return [word.input_line or ""]
-    if not word.is_discrete_sweep():
-        raise InputError(f"{word.input_line}: an interval has no list of values; use choice(...) or range(...)")
-    values = [f"{key}={value}" for value in word.sweep_string_iterator()]
-    if not values:
-        raise InputError(f"{word.input_line}: matches nothing")
-    return values
-
-
-def _grid(composer: Composer, figure: str, grid: Mapping[str, Any]) -> Axes:
-    """The axes of one grid of a figure."""
-    words = []
-    for key, value in grid.items():
-        values = value if isinstance(value, list) else [value]
-        if not values or any(isinstance(one, list | dict) for one in values):
-            raise InputError(f"figure={figure}: {key} is to have a value, or a list of values")
-        words.append(f"{key}={','.join(map(_written, values))}")
-    return _axes(composer, composer.parse(composer.quote(words)))
-
-
-def _written(value: Any) -> str:
-    """A YAML value as it stands in an override."""
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
-
-
-def _narrowed(composer: Composer, grids: Sequence[Axes], given: Axes) -> Iterator[Axes]:
-    """The grids of a figure, with what is given beside it."""
-
-    def values(words: Iterable[str]) -> list[str]:
-        return [json.dumps(word.value(), default=str) for word in composer.parse(list(words))]  # True is true
-
-    for grid in grids:
-        narrowed = grid | given
-        for key in grid.keys() & given.keys():
-            listed = {value for other in grids for value in values(other.get(key, ()))}
-            elsewhere = listed.difference(values(grid[key]))
-            narrowed[key] = [
-                word for word, value in zip(given[key], values(given[key]), strict=True) if value not in elsewhere
-            ]
-        yield narrowed
+    Not the config of what is given for every job, without its axes: `teacher.draw_order=random` may be there for the
+    tasks of an axis, and not for the default one.
+    """
+    return composer.compose([*jobs[0], *ours])
 
 
 def plan(
@@ -135,6 +96,7 @@ def plan(
     grid: Sequence[Sequence[str]],
     checker: Checker,
     progress: Callable[[int, int], None] | None = None,
+    figures: Mapping[str, Sequence[int]] | None = None,
 ) -> list[Planned]:
     """The jobs, checked, each hash once.
 
@@ -143,20 +105,32 @@ def plan(
         grid: the overrides of each job.
         checker: knows whether the jobs run on this machine.
         progress: called with (done, total) as work goes on.
+        figures: which places in `grid` are of which figure.
     Raises:
         InputError: a job is refused; the line begins with what makes it different.
     """
     common = set.intersection(*(set(job) for job in grid))
+    of: dict[int, list[str]] = {}
+    for name, places in (figures or {}).items():
+        for place in dict.fromkeys(places):
+            of.setdefault(place, []).append(name)
     jobs: dict[str, Planned] = {}
-    for number, overrides in enumerate(grid, start=1):
+    for place, overrides in enumerate(grid):
         special = tuple(bare_integers(word) for word in overrides if word not in common)
         try:
             checked = checker.check(composer.job(overrides))
         except InputError as error:
             said = any(str(error).startswith(word) for word in special) or not special
             raise InputError(str(error) if said else f"{' '.join(special)}: {error}") from error
-        if checked.hash not in jobs:
-            jobs[checked.hash] = Planned(len(jobs), special, checked)
+        job = jobs.setdefault(checked.hash, Planned(len(jobs), special, checked))
+        its = dict.fromkeys([*job.figures, *of.get(place, ())])
+        jobs[checked.hash] = replace(job, figures=tuple(its))
         if progress is not None:
-            progress(number, len(grid))
+            progress(place + 1, len(grid))
     return list(jobs.values())
+
+
+def by_figure(jobs: Sequence[Planned]) -> dict[str, tuple[str, ...]]:
+    """The hashes of each figure's jobs."""
+    names = dict.fromkeys(name for job in jobs for name in job.figures)
+    return {name: tuple(job.checked.hash for job in jobs if name in job.figures) for name in names}

@@ -62,6 +62,8 @@ def search(composer: Composer, overrides: Sequence[str]) -> int:
         InputError: a job is refused, or there is nothing to choose by; none has been started.
     """
     refuse_missing(overrides)
+    if figure := next((word for word in overrides if word.lstrip("+").startswith("figure")), None):
+        raise InputError(f"{figure}: a search proposes its own jobs; leave out the figure, or hydra/sweeper=optuna")
     parsed = composer.parse(composer.quote(overrides))
     master = composer.compose([word.input_line or "" for word in parsed if not word.is_sweep_override()])
     launcher = Launcher.of(master, overrides)

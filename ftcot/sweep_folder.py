@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import itertools
 import os
 import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class Settings:
     on_error: str
     cache: str
     """`paths.cache`: where the index says who runs a job."""
+    figures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Hashes of the jobs of each figure that it was ever asked for."""
 
 
 class SweepFolder:
@@ -75,13 +78,20 @@ class SweepFolder:
                 f"{self.path}: its jobs were frozen by an ftcot whose results differ from this one's; "
                 "start a new sweep with the same command"
             )
-        return Settings(
-            tuple(values["overrides"]), values["cwd"], tuple(values["launcher"]), values["on_error"], values["cache"]
-        )
+        figures = {name: tuple(hashes) for name, hashes in values.get("figures", {}).items()}
+        words, launcher = tuple(values["overrides"]), tuple(values["launcher"])
+        return Settings(words, values["cwd"], launcher, values["on_error"], values["cache"], figures)
 
     def members(self) -> list[Member]:
         """All jobs, in order."""
         return [member(row) for _, row in sorted(self.ledger.states().items())]
+
+    def numbered(self, jobs: Sequence[Planned]) -> list[Planned]:
+        """The jobs of another figure with the numbers they have here; those that are new come after all others."""
+        known = {row["hash"]: number for number, row in self.ledger.states().items()}
+        new = itertools.count(max(known.values(), default=-1) + 1)
+        numbers = [known[job.checked.hash] if job.checked.hash in known else next(new) for job in jobs]
+        return [replace(job, number=number) for job, number in zip(jobs, numbers, strict=True)]
 
     def refuse(self, jobs: Sequence[Planned]) -> None:
         """Refuse a folder that holds other jobs under these numbers.
@@ -110,7 +120,8 @@ class SweepFolder:
         try:
             events = [self._add(job, stage) for job in jobs]
             values = {"schema": SCHEMA, "result_version": ftcot.RESULT_VERSION, "began": began, **vars(settings)}
-            values = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+            values |= {"overrides": list(settings.overrides), "launcher": list(settings.launcher)}
+            values["figures"] = self._figures(settings)
             write_atomic(stage / "sweep.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120))
             if new:
                 Ledger(stage).extend(events)
@@ -127,6 +138,14 @@ class SweepFolder:
                 self.ledger.extend(events)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
+
+    def _figures(self, settings: Settings) -> dict[str, list[str]]:
+        """Those of earlier commands, and this one's."""
+        earlier = self.settings().figures if (self.path / "sweep.yaml").exists() else {}
+        figures = {name: list(hashes) for name, hashes in earlier.items()}
+        for name, hashes in settings.figures.items():
+            figures[name] = list(dict.fromkeys([*figures.get(name, ()), *hashes]))
+        return figures
 
     def _add(self, job: Planned, stage: Path) -> dict[str, Any]:
         config, target = self._grouped(job.checked.config), self.path / job.name

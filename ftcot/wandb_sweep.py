@@ -85,7 +85,7 @@ def compose(overrides: Sequence[str], method: str = "grid", config_dir: Path | N
         if word.startswith("~"):
             raise InputError(f"{word}: W&B has no parameter that takes a key away; set the key to null")
     composer = Composer(conf_dir(), extra=config_dir)
-    _, jobs = expand(composer, overrides)
+    jobs = expand(composer, overrides).jobs
     hashes = FileHashes(Path(str(composer.job(jobs[0])["paths"]["cache"])) / "hashes.json")
     planned = plan(composer, jobs, Checker(hashes, local=False))
     place = _project([composer.job(job)["logger"] for job in jobs])

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from ftcot.checks import Checker
 from ftcot.compose import Composer, conf_dir
-from ftcot.errors import InputError
 from ftcot.grid import expand, plan
 from ftcot.hashes import FileHashes
-from ftcot.run import run
 
 
 @pytest.fixture
@@ -38,7 +35,7 @@ def composer(tmp_path: Path) -> Composer:
     ],
 )
 def test_every_combination(composer: Composer, words: str, jobs: list[str]) -> None:
-    assert [" ".join(job) for job in expand(composer, words.split())[1]] == jobs
+    assert [" ".join(job) for job in expand(composer, words.split()).jobs] == jobs
 
 
 COT = "method=fine_tune_cot task={} diversity='{}' task.train_size=null"
@@ -72,76 +69,16 @@ PLAIN = "method=fine_tune task={} seed={} reuse={}"
     ],
 )
 def test_a_figure_is_a_list_of_grids(composer: Composer, given: str, jobs: list[str]) -> None:
-    assert [" ".join(job) for job in expand(composer, ["figure=two", *given.split()])[1]] == jobs
-
-
-def test_several_figures_are_one_sweep(composer: Composer) -> None:
-    both, diversity = expand(composer, ["figure=diversity,two"])[1], expand(composer, ["figure=diversity"])[1]
-    assert len(both) == len(diversity) + len(expand(composer, ["figure=two"])[1])
-
-
-@pytest.mark.parametrize(
-    ("text", "words", "line"),
-    [
-        ("{a: 1}", "figure=mine", "figure=mine: expected a list of grids"),
-        ("[]", "figure=mine", "figure=mine: expected a list of grids"),
-        ("- {seed: []}", "figure=mine", "figure=mine: seed is to have a value"),
-        ("- {seed: [[0, 1]]}", "figure=mine", "figure=mine: seed is to have a value"),
-        ("- {seed: [0, 1]}", "figure=mine seed=interval(0,1)", "seed=interval(0,1): an interval has no list"),
-        ("- {task: [svamp, gsm8k]}\n- {task: aqua, seed: 0}", "figure=mine task=svamp,gsm8k", None),
-        (
-            "- {task: svamp, seed: 1}\n- {task: aqua, seed: 0}",
-            "figure=mine task=svamp seed=0",
-            "no grid of it has task",
-        ),
-        ("- {seed: 0}", "figure=mien", "figure=mien: no such option; did you mean mine? Options: diversity, mine"),
-    ],
-)
-def test_a_figure_that_will_not_do(tmp_path: Path, text: str, words: str, line: str | None) -> None:
-    (tmp_path / "figure").mkdir()
-    (tmp_path / "figure" / "mine.yaml").write_text(text)
-    composer = Composer(conf_dir(), extra=tmp_path)
-    if line is None:
-        assert len(expand(composer, words.split())[1]) == 2
-        return
-    with pytest.raises(InputError) as refused:
-        expand(composer, words.split())
-    assert line in str(refused.value)
-
-
-def test_a_figure_is_for_a_sweep(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert run(["figure=diversity"]) == 2
-    assert capsys.readouterr().err == (
-        "error: figure=diversity is many jobs: python -m ftcot.run -m figure=diversity\n"
-    )
-    assert list(tmp_path.iterdir()) == []
+    assert [" ".join(job) for job in expand(composer, ["figure=two", *given.split()]).jobs] == jobs
 
 
 def test_jobs_of_one_hash_are_one_job(tmp_path: Path) -> None:
     composer = Composer(conf_dir())
     words = [f"paths.cache={tmp_path}", "logger=none", "method=fine_tune,fine_tune_cot", "diversity=1,2"]
-    jobs = plan(composer, expand(composer, words)[1], Checker(FileHashes(tmp_path / "hashes.json")))
+    jobs = plan(composer, expand(composer, words).jobs, Checker(FileHashes(tmp_path / "hashes.json")))
     assert [job.overrides for job in jobs] == [
         ("method=fine_tune", "diversity=1"),
         ("method=fine_tune_cot", "diversity=1"),
         ("method=fine_tune_cot", "diversity=2"),
     ]
     assert [job.number for job in jobs] == [0, 1, 2]
-
-
-@pytest.mark.data
-@pytest.mark.slow
-def test_the_diversity_figure_is_ready_to_be_taught(data_dir: Path, tmp_path: Path) -> None:
-    # Offline, and its students are not at hand: training pairs can be made all the same.
-    composer = Composer(conf_dir())
-    words = ["figure=diversity", "until=curate", f"paths.data={data_dir}", f"paths.cache={tmp_path}", "logger=none"]
-    jobs = plan(composer, expand(composer, words)[1], Checker(FileHashes(tmp_path / "hashes.json")))
-    asked = Counter((job.checked.job.task.name, job.checked.job.diversity.degree) for job in jobs)
-    assert {task: max(degree for name, degree in asked if name == task) for task, _ in asked} == {
-        **{"multiarith": 64, "svamp": 64, "single_eq": 8, "addsub": 8, "date_understanding": 8},
-        **{"tracking_shuffled_objects": 8, "last_letter_concatenation": 8, "coin_flip": 8, "strategy_qa": 8},
-    }
-    assert len({job.checked.hash for job in jobs}) == len(jobs) == 9 * (2 * 5 + 2 * 7 + 7 * 2)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from ftcot import wandb_sweep
 from ftcot.checks import Checker
 from ftcot.compose import Composer, conf_dir
+from ftcot.figures import find
 from ftcot.grid import expand, plan
 from ftcot.hashes import FileHashes
 from tests import wandb_records
@@ -66,15 +67,16 @@ def hashes(jobs: Sequence[Sequence[str]], tmp_path: Path) -> set[str]:
 def test_agents_call_the_jobs_that_a_sweep_of_ours_would_run(words: tuple[str, ...], tmp_path: Path) -> None:
     asked = [f"paths.cache={tmp_path / 'cache'}", *SMALL, *words]
     (sweep,) = (yaml.safe_load(wandb_sweep.dump(sweep)) for sweep in wandb_sweep.compose(asked))
-    _, jobs = expand(Composer(conf_dir()), asked)
+    jobs = expand(Composer(conf_dir()), asked).jobs
     assert hashes(agents_words(sweep), tmp_path) == hashes(jobs, tmp_path)
 
 
 def test_a_figure_is_as_many_sweeps_as_it_has_products(tmp_path: Path) -> None:
     composer = Composer(conf_dir())
-    _, jobs = expand(composer, ["figure=diversity", "student=tiny"])
+    jobs = expand(composer, ["figure=diversity", "student=tiny"]).jobs
     products = list(wandb_sweep.products(jobs))
-    assert 1 < len(products) <= len(list(composer.grids("diversity")))
+    grids = [grid for figure in find(composer, "diversity") for grid in (*figure.grids, *figure.recorded)]
+    assert 1 < len(products) <= len(grids)
     together = [
         [f"{key}={value}" for key, value in zip(product, chosen, strict=True)]
         for product in products
