@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+import ftcot
 from ftcot.errors import InputError
 from ftcot.records import SCHEMA, read_json, write_atomic
 from ftcot.status import STAGES
@@ -47,6 +48,7 @@ def freeze(folder: Path, config: Mapping[str, Any], job: str, *, durable: bool =
     text = yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     _write(folder / "job.yaml", text, durable=durable)
     status = {"schema": SCHEMA, "state": "frozen", "began": time.time(), **read_status(folder), "hash": job}
+    status["result_version"] = ftcot.RESULT_VERSION
     _write(folder / "status.json", json.dumps(status, ensure_ascii=False, indent=2) + "\n", durable=durable)
 
 

@@ -124,6 +124,18 @@ def build(config: Mapping[str, Any], built: MutableMapping[str, Any] | None = No
     return job
 
 
+def build_task(config: Mapping[str, Any]) -> Task:
+    """The task of a resolved config, without its other parts. Packages that the config itself allows are not let in: it
+    may be of a run that somebody else made.
+
+    Raises:
+        InputError: a value is refused, or its class is not ftcot's.
+    """
+    check_targets({"task": config["task"]})
+    task: Task = _part("task", config["task"])
+    return task
+
+
 def check_targets(config: Mapping[str, Any], allow: Sequence[str] = ()) -> None:
     """Refuse a config that would call something it has no business to call.
 

@@ -65,7 +65,7 @@ def resume(path: Path, overrides: Sequence[str], config_dir: Path | None = None)
     with folder.alone():
         jobs = folder.members()
         what = f"sweep of {len(jobs)} job{'s' * (len(jobs) != 1)}"
-        return run_missing(folder, jobs, launcher, settings, screen(), what)
+        return run_missing(folder, jobs, launcher, settings, screen(), what, config_dir)
 
 
 def _parser() -> argparse.ArgumentParser:

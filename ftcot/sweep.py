@@ -11,8 +11,11 @@ happens to it, what is missing can be run from the folder alone (resume.py).
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -22,9 +25,9 @@ from ftcot.brake import Brake
 from ftcot.checks import Checker, check_writable, refuse_secrets
 from ftcot.compose import Composer
 from ftcot.display import place
-from ftcot.estimate import Asked, estimate, is_dry
+from ftcot.estimate import Asked, Sharing, estimate, is_dry, may_probe
 from ftcot.folder import new_folder
-from ftcot.grid import expand, plan
+from ftcot.grid import by_figure, expand, plan
 from ftcot.hashes import FileHashes
 from ftcot.launch import Launch
 from ftcot.launchers import Launcher, refuse_missing
@@ -44,23 +47,29 @@ def sweep(composer: Composer, overrides: Sequence[str]) -> int:
         InputError: a job is refused; none has been started.
     """
     refuse_missing(overrides)
-    master, grid = expand(composer, overrides)
+    wanted = expand(composer, overrides)
+    master, grid = wanted.master, wanted.jobs
     launcher = Launcher.of(master, overrides)
     console = screen()
     settings = settings_of(master, launcher, overrides)
     hashes, dry = FileHashes(Path(settings.cache) / "hashes.json"), is_dry(master)
     checker = Checker(hashes, launcher.is_local, dry)
     with progress_bar(console, "checking jobs") as report:
-        jobs = plan(composer, grid, checker, report)
+        jobs = plan(composer, grid, checker, report, wanted.figures)
     launcher.check([job.checked.config for job in jobs])
+    for line in wanted.left_out:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     folder = folder_of(master, overrides, dry=dry)
+    if wanted.figures:
+        jobs, settings = folder.numbered(jobs), replace(settings, figures=by_figure(jobs))
     folder.refuse(jobs)
     decided = [Launch(job.checked.config, job.checked.hash, folder.path / job.name).peek() for job in jobs]
     if dry:
-        asked = [
-            Asked(" ".join(job.overrides), job.checked, decision) for job, decision in zip(jobs, decided, strict=True)
-        ]
-        estimate(console, asked, checker)
+        planned = zip(jobs, decided, strict=True)
+        known = [Asked(" ".join(job.overrides), job.checked, decision, job.overrides) for job, decision in planned]
+        n_missing = sum(decision.action != "reused" for decision in decided)
+        sharing = Sharing(launcher.side_by_side(n_missing), True, launcher.is_local, may_probe(master))
+        estimate(console, known, checker, sharing)
         return 0
     for job, decision in zip(jobs, decided, strict=True):
         if decision.action != "reused":
@@ -72,13 +81,24 @@ def sweep(composer: Composer, overrides: Sequence[str]) -> int:
         if len(grid) > len(jobs):
             asked_for += f" (from {len(grid)} combinations)"
         members = [Member(job.number, job.checked.hash, job.overrides) for job in jobs]
-        return run_missing(folder, members, launcher, settings, console, f"sweep of {asked_for}")
+        what = f"sweep of {asked_for}"
+        return run_missing(folder, members, launcher, settings, console, what, composer.extra)
 
 
 def run_missing(
-    folder: SweepFolder, jobs: Sequence[Member], launcher: Launcher, settings: Settings, console: Console, what: str
+    folder: SweepFolder,
+    jobs: Sequence[Member],
+    launcher: Launcher,
+    settings: Settings,
+    console: Console,
+    what: str,
+    config_dir: Path | None = None,
 ) -> int:
-    """Run those of these frozen jobs that are not done, and show all of them; returns the exit code."""
+    """Run those of these frozen jobs that are not done, and show all of them; returns the exit code.
+
+    Args:
+        config_dir: a user's own folder of options, whose figures the report is to know.
+    """
     states = folder.ledger.states()
     missing = [job for job in jobs if states[job.number]["state"] not in DONE]
     console.print(
@@ -91,7 +111,31 @@ def run_missing(
     rounds = Rounds(folder.path, launcher, board, Path(settings.cache), settings.on_error == "stop")
     rounds.run(missing)
     show(board)
-    return verdict(board, rounds.request.number)
+    code = verdict(board, rounds.request.number)
+    if rounds.request.number is None and any(row.get("accuracy") is not None for row in board.states.values()):
+        report(board, config_dir, made=bool(settings.figures))
+    return code
+
+
+def report(board: Board, config_dir: Path | None, *, made: bool) -> None:
+    """Have the report of a sweep made, which says what it found, or say how to make it. Whether it can be made changes
+    nothing of how the sweep went.
+
+    Args:
+        made: now, in a process of its own: its libraries are none of the launcher's.
+    """
+    words = ["-m", "ftcot.report", place(board.folder)]
+    words += [] if config_dir is None else ["--config-dir", str(config_dir)]
+    try:
+        if made and subprocess.run([sys.executable, *words], check=False).returncode == 0:
+            return
+    except KeyboardInterrupt:
+        pass  # it has said that it was stopped
+    failed = "the report could not be made; " if made else ""
+    board.console.print(
+        f"{failed}figures and a page: {shlex.join(['python', *words])}", soft_wrap=True, highlight=False
+    )
+    board.console.file.flush()
 
 
 def show(board: Board) -> None:

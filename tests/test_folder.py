@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftcot.errors import InputError
+import ftcot
 from ftcot.folder import began, check_space, fill, freeze, read_status, thaw
 from ftcot.status import Status
 
@@ -32,7 +33,7 @@ def test_a_frozen_folder_holds_the_config_and_says_so(compose: Config, tmp_path:
     assert thaw(tmp_path / "run") == config
     status = read_status(tmp_path / "run")
     assert time.time() - 60 < status.pop("began") <= time.time()
-    assert status == {"schema": 1, "state": "frozen", "hash": "5f0c"}
+    assert status == {"schema": 1, "state": "frozen", "hash": "5f0c", "result_version": ftcot.RESULT_VERSION}
     assert names(tmp_path / "run") == ["job.yaml", "status.json"]
 
 
@@ -44,6 +45,7 @@ def test_a_folder_that_is_frozen_again_keeps_what_it_knows(compose: Config, tmp_
     freeze(tmp_path, compose("until=curate"), "5f0c", durable=durable)
     assert thaw(tmp_path)["until"] == "curate"
     kept = {"schema": 1, "state": "stopped", "began": began, "hash": "5f0c", "stages": ["teach"]}
+    kept["result_version"] = ftcot.RESULT_VERSION
     assert read_status(tmp_path) == kept
 
 

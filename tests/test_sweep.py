@@ -44,7 +44,7 @@ def test_sweeper_parameters_of_a_config_are_swept(tmp_path: Path) -> None:
         "defaults: [basic]\nparams: {diversity: '1,8', seed: '0'}\n"
     )
     composer = Composer(conf_dir(), extra=tmp_path)
-    assert expand(composer, ["hydra/sweeper=mine", "seed=5"])[1] == [
+    assert expand(composer, ["hydra/sweeper=mine", "seed=5"]).jobs == [
         ["diversity='1'", "seed=5"],
         ["diversity='8'", "seed=5"],
     ]
@@ -75,7 +75,7 @@ def test_one_wrong_job_stops_the_sweep_before_it_starts(ftcot: Command, words: l
 def planned(tmp_path: Path, *words: str) -> tuple[list[Any], Settings]:
     composer = Composer(conf_dir())
     overrides = ["logger=none", f"paths.cache={tmp_path / 'cache'}", *words]
-    jobs = plan(composer, expand(composer, overrides)[1], Checker(FileHashes(tmp_path / "hashes.json")))
+    jobs = plan(composer, expand(composer, overrides).jobs, Checker(FileHashes(tmp_path / "hashes.json")))
     return jobs, Settings(tuple(overrides), str(tmp_path), (), "continue", str(tmp_path / "cache"))
 
 

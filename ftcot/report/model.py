@@ -8,21 +8,29 @@ Finding  "More rationales a question make a better student": holds, p = 0.0004
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ftcot.figures import AXES as AXES
 from ftcot.figures import Figure
 from ftcot.published import Published
 from ftcot.records import Completion, Example, Prediction, Sample, Score, read_records
+from ftcot.statistics.intervals import Pooled as Pooled
+from ftcot.statistics.verdict import Verdict as Verdict
 
-AXES = (
-    *("task", "split", "kind", "method", "student", "n_parameters", "teacher", "skill", "diversity", "n_train"),
-    *("filter", "teacher_tokens", "student_tokens", "learning_rate", "batch_size", "epochs", "seed"),
-)
-"""What figures can have along x, as series and as panels."""
+
+def family_of(student: str) -> str:
+    """A student's name without its size: `gpt2`, `flan-t5`, `smollm2`."""
+    return re.sub(r"-(small|base|medium|large|xl|xxl|\d+(\.\d+)?[mb])$", "", student, flags=re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,11 @@ class Facts:
         """The method as the paper's tables tell them apart: `fine_tune_cot_diverse` is fine_tune_cot with D > 1."""
         return "fine_tune_cot_diverse" if self.method == "fine_tune_cot" and (self.diversity or 1) > 1 else self.method
 
+    @property
+    def family(self) -> str:
+        """The student's name without its size: `gpt2`, `flan-t5`, `smollm2`."""
+        return family_of(self.student)
+
     def axis(self, name: str) -> str | float | None:
         """The value along one of AXES."""
         value: str | float | None = getattr(self, name)
@@ -78,29 +91,53 @@ class Run:
     config: Mapping[str, Any] = field(repr=False)
     status: Mapping[str, Any] = field(repr=False)
     score: Score = field(repr=False)
+    asked: tuple[int, ...] = field(repr=False)
+    """Sample indices of the test questions, ascending."""
+    right: Mapping[int, NDArray[np.bool_]] = field(repr=False, compare=False)
+    """Verdicts on these by epoch, as many as were evaluated; (n,) each."""
 
-    @cached_property
+    # What follows is read anew each time: 200 runs of it do not fit into memory.
+
+    @property
     def predictions(self) -> Sequence[Prediction]:
         """Of all epochs and splits."""
         return read_records(self.folder / "predictions.jsonl", Prediction)
 
     def said(self, epoch: int | None = None) -> list[Prediction]:
         """Test predictions of an epoch (the last one by default), by sample."""
-        epoch = self.score.epoch if epoch is None else epoch
-        found = [p for p in self.predictions if p.split == "test" and p.epoch == epoch]
-        return sorted(found, key=lambda prediction: prediction.sample_index)
+        return read_epoch(self.folder / "predictions.jsonl", self.score.epoch if epoch is None else epoch)
 
-    @cached_property
+    @property
     def examples(self) -> Sequence[Example]:
         """What the student was trained on; none where nothing was."""
         file = self.folder / "examples.jsonl"
         return read_records(file, Example) if file.exists() else ()
 
-    @cached_property
+    @property
     def completions(self) -> Sequence[Completion]:
         """What the teacher said; none without a teacher."""
         file = self.folder / "completions.jsonl"
         return read_records(file, Completion) if file.exists() else ()
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """That were evaluated on test, ascending."""
+        return tuple(sorted(self.right))
+
+    @cached_property
+    def task_key(self) -> tuple[str, str]:
+        """Of its Questions in the report: the task, and a hash of its config."""
+        config = json.dumps(self.config.get("task"), sort_keys=True, default=str)
+        return (self.facts.task, hashlib.sha256(config.encode()).hexdigest()[:12])
+
+
+def read_epoch(path: Path, epoch: int) -> list[Prediction]:
+    """The test predictions of one epoch, by sample."""
+    # A line of another epoch does not hold this, so it need not be parsed: texts in it have their quotes escaped.
+    mark = f'"epoch": {epoch}, '.encode()
+    found = [Prediction.from_json(json.loads(line)) for line in path.read_bytes().split(b"\n") if mark in line]
+    chosen = (one for one in found if one.split == "test" and one.epoch == epoch)
+    return sorted(chosen, key=lambda prediction: prediction.sample_index)
 
 
 @dataclass(frozen=True)
@@ -121,6 +158,8 @@ class Sweep:
     """Of its command."""
     figures: Mapping[str, tuple[str, ...]]
     """Hashes of the jobs of each figure that it was asked for."""
+    jobs: tuple[str, ...]
+    """Hashes of all."""
     states: Mapping[str, int]
     """How many jobs are in which state."""
 
@@ -132,6 +171,8 @@ class Found:
     runs: tuple[Run, ...]
     skipped: tuple[Skipped, ...]
     sweeps: tuple[Sweep, ...]
+    result_version: int = 0
+    """Of all runs: results of others would not be comparable."""
 
 
 @dataclass(frozen=True)
@@ -144,31 +185,6 @@ class Questions:
     """Of test questions: those of one template (the same but for numbers and names) have the same number."""
     missing: str | None = None
     """Why they are not there."""
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """The accuracy of a cell."""
-
-    accuracy: float
-    """The mean over seeds."""
-    low: float
-    high: float
-    """95 %: what another draw of questions (whole templates) and of seeds may give."""
-    n: int
-    """Test questions."""
-    seeds: int
-    by_seed: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A cell beside the published value."""
-
-    published: Published
-    word: Literal["match", "above", "below", "can't tell"]
-    why: str
-    """One line: the protocols, the difference and its interval."""
 
 
 @dataclass(frozen=True)
@@ -242,6 +258,10 @@ class Finding:
     """Name of the test, and what was resampled."""
     detail: str = ""
     """Seed by seed, or panel by panel."""
+    where: str = ""
+    """Panel and series of the chart: `multiarith, gpt2`."""
+    chart: str = ""
+    """Name of the figure."""
 
 
 @dataclass(frozen=True)
@@ -288,3 +308,5 @@ class Report:
     """By task and a hash of its config."""
     command: str
     """That makes this report again."""
+    notes: tuple[str, ...] = ()
+    """What a reader has to know of all of it: which pairs are compared, whose data are not at hand."""
