@@ -16,6 +16,7 @@ from typing import Any
 from ftcot.rationales import diversity, shown
 from ftcot.report.labels import text, title
 from ftcot.report.model import Cell, Chart, Questions, Run
+from ftcot.report.naming import cell_labels
 from ftcot.report.run_facts import marker
 from ftcot.report.studies import Rates
 from ftcot.report.tables import Table, csv_text, file_name, without_empty
@@ -92,14 +93,13 @@ def csv_of(chart: Chart, sampled: Mapping[str, Sampled]) -> str:
 def rows_of(chart: Chart, sampled: Mapping[str, Sampled]) -> list[Rates]:
     """The rates of a chart's cells for a picture of them, called by what tells them apart."""
     places = _places(chart)
-    axes = (chart.figure.panel, chart.figure.series, chart.figure.x)
-    telling = [axis for axis, values in enumerate(zip(*places, strict=True)) if axis < 3 and len(set(values)) > 1]
+    names = cell_labels([cell for _, _, _, cell in places])
+    several = len({panel for panel, _, _, _ in places}) > 1
     rows = []
-    for place in places:
-        cell = place[3]
-        label = ", ".join(text(axes[axis] if axis == 2 else None, place[axis]) for axis in telling)
+    for (panel, _, _, cell), name in zip(places, names, strict=True):
+        label = f"{text(None, panel)}, {name}" if several else name
         n = cell.last.n * cell.last.seeds
-        rows.append(Rates(label or text(axes[2], place[2]), cell.facts.diversity, n, sampled[cell.key].rates))
+        rows.append(Rates(label, cell.facts.diversity, n, sampled[cell.key].rates))
     return rows
 
 
