@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ftcot.compose import Composer, conf_dir, freeze
+from ftcot.compose import Composer, conf_dir
+from ftcot.grid import expand
 from ftcot.job import build
-from ftcot.sweep import expand
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,12 +37,9 @@ def test_there_is_something_to_check() -> None:
 def test_every_run_command_composes_and_builds(command: str) -> None:
     words = shlex.split(command)
     composer = Composer(conf_dir())
-    if "-m" in words:
-        _, grid = expand(composer, [word for word in words if word != "-m"])
-    else:
-        grid = [words]
+    grid = expand(composer, [word for word in words if word != "-m"]).jobs if "-m" in words else [words]
     for overrides in grid:
-        assert build(freeze(composer.compose(overrides))).stages[0] == "teach"
+        assert build(composer.job(overrides)).stages[0] == "teach"
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name != "run"])
