@@ -136,7 +136,7 @@ class Bench:
     def many(self, words: Sequence[str], n_jobs: int) -> None:
         """A sweep of jobs that are all done."""
         composer = Composer(conf_dir())
-        _, grid = expand(composer, words)
+        grid = expand(composer, words).jobs
         composer.job(grid[0])  # what all jobs share
         began, began_cpu = time.perf_counter(), time.process_time()
         for overrides in grid:
@@ -155,7 +155,7 @@ class Bench:
     def options(self) -> None:
         """Composing where every job is another choice of options."""
         composer = Composer(conf_dir())
-        _, grid = expand(composer, ["figure=diversity"])
+        grid = expand(composer, ["figure=diversity"]).jobs
         composer.job(grid[0])
         began = time.perf_counter()
         for overrides in grid[1:]:
@@ -172,7 +172,7 @@ class Bench:
         composer = Composer(conf_dir())
         checker = Checker(FileHashes(self.folder / "cache" / "hashes.json"))
         index = JobIndex(self.folder / "cache" / "jobs")
-        for job in plan(composer, expand(composer, words)[1], checker):
+        for job in plan(composer, expand(composer, words).jobs, checker):
             folder = self.folder / "done" / job.name
             fill(home, folder)
             (folder / "status.json").unlink()

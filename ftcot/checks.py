@@ -61,6 +61,8 @@ class Checker:
     """Nothing is to run: then no student and no teacher need be at hand, and no folder to be written to."""
     lacks: list[str] = field(default_factory=list)
     """Of a dry run: what a run would be refused for."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """Of a dry run: students whose weights cannot be had, and why."""
     _memory: dict[str, Any] = field(default_factory=dict)
     _parts: dict[str, Any] = field(default_factory=dict)
 
@@ -176,6 +178,7 @@ class Checker:
                 if not self.dry:
                     raise
                 self.lacks.append(str(error))
+                self.missing[job.student.name] = str(error)
             return (), None  # a job that only makes training pairs needs no student
 
     def _once(self, what: str, config: Mapping[str, Any], parts: tuple[str, ...], look: Callable[[], T]) -> T:

@@ -108,7 +108,7 @@ def slot(
     """
     cores = own_cores()
     share = max(1, len(cores) // max(1, side_by_side))
-    environment = {"OMP_NUM_THREADS": str(_threads(settings, share, needed))}
+    environment = {"OMP_NUM_THREADS": str(n_threads(settings, side_by_side, needed))}
     with _Locks() as locks:
         gpus = settings.get("gpus", "auto")
         ids = visible_gpus() if gpus == "auto" else tuple(str(gpu) for gpu in gpus)
@@ -123,11 +123,12 @@ def slot(
             yield Slot(environment, frozenset(own), locks.handles)
 
 
-def _threads(settings: Mapping[str, Any], share: int, needed: int) -> int:
+def n_threads(settings: Mapping[str, Any], side_by_side: int, needed: int) -> int:
+    """CPU threads of each rank of a job that shares this machine; the arguments are those of `slot`."""
     if (threads := settings.get("threads", "auto")) != "auto":
         return int(threads)
     limit = os.environ.get("OMP_NUM_THREADS", "")
-    threads = max(1, share // needed)
+    threads = max(1, len(own_cores()) // max(1, side_by_side) // needed)
     return min(threads, int(limit)) if limit.isdigit() and int(limit) else threads
 
 

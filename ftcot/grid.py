@@ -109,25 +109,40 @@ def plan(
     Raises:
         InputError: a job is refused; the line begins with what makes it different.
     """
-    common = set.intersection(*(set(job) for job in grid))
+    special = _telling(grid)
     of: dict[int, list[str]] = {}
     for name, places in (figures or {}).items():
         for place in dict.fromkeys(places):
             of.setdefault(place, []).append(name)
     jobs: dict[str, Planned] = {}
-    for place, overrides in enumerate(grid):
-        special = tuple(bare_integers(word) for word in overrides if word not in common)
+    for place, (overrides, words) in enumerate(zip(grid, special, strict=True)):
         try:
             checked = checker.check(composer.job(overrides))
         except InputError as error:
-            said = any(str(error).startswith(word) for word in special) or not special
-            raise InputError(str(error) if said else f"{' '.join(special)}: {error}") from error
-        job = jobs.setdefault(checked.hash, Planned(len(jobs), special, checked))
+            said = any(str(error).startswith(word) for word in words) or not words
+            raise InputError(str(error) if said else f"{' '.join(words)}: {error}") from error
+        job = jobs.setdefault(checked.hash, Planned(len(jobs), words, checked))
         its = dict.fromkeys([*job.figures, *of.get(place, ())])
         jobs[checked.hash] = replace(job, figures=tuple(its))
         if progress is not None:
             progress(place + 1, len(grid))
     return list(jobs.values())
+
+
+def _telling(grid: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """The overrides that tell each job from the others.
+
+    Grids of a figure set keys that others do not, as `task.n_steps=3` where the task has steps. Where it is the same
+    wherever it is set, a job is known without it.
+    """
+    values: dict[str, set[str]] = {}
+    for word in dict.fromkeys(word for job in grid for word in job):
+        values.setdefault(word.partition("=")[0], set()).add(word)
+    common = set.intersection(*(set(job) for job in grid))
+    short = [tuple(word for word in job if len(values[word.partition("=")[0]]) > 1) for job in grid]
+    full = [tuple(word for word in job if word not in common) for job in grid]
+    parted = len(set(short)) == len(set(full))
+    return [tuple(map(bare_integers, words)) for words in (short if parted else full)]
 
 
 def by_figure(jobs: Sequence[Planned]) -> dict[str, tuple[str, ...]]:

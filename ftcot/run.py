@@ -137,7 +137,7 @@ def _single(composer: Composer, overrides: Sequence[str]) -> int:
     values = freeze(config)
 
     from ftcot.checks import Checker, check_writable
-    from ftcot.estimate import Asked, estimate, is_dry
+    from ftcot.estimate import Asked, Sharing, estimate, is_dry, may_probe
     from ftcot.folder import check_space
     from ftcot.hashes import FileHashes
     from ftcot.launch import Interrupted, Launch, describe
@@ -151,7 +151,7 @@ def _single(composer: Composer, overrides: Sequence[str]) -> int:
     if dry:
         launch.refuse_folder()
         job = Asked(f"{checked.job.method.name} on {checked.job.task.name}", checked, launch.peek())
-        estimate(screen(), [job], checker)
+        estimate(screen(), [job], checker, Sharing(slots=False, probes=may_probe(values)))
         return 0
     check_writable("hydra.run.dir", explicit or Path("outputs").absolute())
     node = here(values["trainer"])

@@ -25,7 +25,7 @@ from ftcot import stop
 from ftcot.errors import InputError, JobError, cause_of
 from ftcot.folder import thaw
 from ftcot.log import Log
-from ftcot.process import PEER_GONE, end_with_launcher
+from ftcot.process import PEER_GONE, end_with_launcher, settle_libraries
 from ftcot.ranks import Ranks, is_peer_gone
 from ftcot.status import STAGES, Status
 from ftcot.stop import Stop
@@ -52,14 +52,7 @@ def main(arguments: list[str]) -> int:
         return _say(str(error), 2)
     except Stop as asked:
         return 128 + asked.number
-    if "OMP_WAIT_POLICY" not in os.environ:
-        # GNU OpenMP's threads spin while they wait: beside another job on the same cores a small student crawled at
-        # 400 tokens a second. Spinning this briefly it makes 4,300, and on quiet cores 10,300 instead of 11,000.
-        os.environ.setdefault("GOMP_SPINCOUNT", "4000")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads and forked data loaders do not go together
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of libraries, which a pipe would keep every state of
+    settle_libraries()
     if not ranks.first:
         return _follow(folder, config, status, ranks)
     try:

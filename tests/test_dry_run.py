@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import shutil
 from dataclasses import replace
@@ -28,7 +29,10 @@ from tests.command import SMALL, Command
 from tests.scripted_backend import SCRIPTS, Script, plain
 
 ASKED = ("teacher=api", "teacher.model=gpt-4o-mini", "logger=none", "task.n_train=10", "task.n_test=4")
-DRY = ("dry_run=true", *ASKED)
+QUICK = "dry_run=quick"
+"""As true, but no student is timed, which would take each test some seconds (test_probe.py)."""
+
+DRY = (QUICK, *ASKED)
 
 
 @pytest.fixture
@@ -58,7 +62,16 @@ def dry(ftcot: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def row(said: str, label: str) -> list[str]:
-    """The figures of a row: completions, there, to buy, calls, tokens in, tokens out, cost."""
+    """The figures of a purchase: would be, completions, there, to buy, calls, tokens in, tokens out, cost."""
+    return _row(said.partition("to be bought\n")[2], label)
+
+
+def work(said: str, label: str) -> list[str]:
+    """The figures of a job's line: would be, pairs, tokens to train on, tokens to generate, time."""
+    return _row(said.partition("to be bought\n")[0], label)
+
+
+def _row(said: str, label: str) -> list[str]:
     [line] = [line for line in said.splitlines() if f"  {label}  " in line]
     return re.split(r"\s{2,}", line.strip().partition(label)[2].strip())
 
@@ -192,7 +205,7 @@ def test_a_judge_costs_at_most_a_verdict_a_completion(dry: Any) -> None:
 def test_jobs_whose_completions_differ_share_no_verdicts(dry: Any) -> None:
     judge = ("+teacher@curation.judge=api", "curation.judge.model=gpt-4o-mini", "curation.filter=judge")
     judge += ("curation.judge.budget_usd=0.0001", "logger=none", "task.n_train=10", "task.n_test=4")
-    said = dry("-m", "dry_run=true", *judge, "teacher.skill=0.5,0.9", "seed=0,1", "diversity=1")
+    said = dry("-m", QUICK, *judge, "teacher.skill=0.5,0.9", "seed=0,1", "diversity=1")
     rows = [line for line in said.splitlines() if "judged by gpt-4o-mini" in line]
     assert [re.split(r"\s{2,}", line.strip())[2:5] for line in rows] == [
         ["10", "0", "10"],
@@ -205,21 +218,20 @@ def test_jobs_whose_completions_differ_share_no_verdicts(dry: Any) -> None:
 
 
 def test_recordings_and_procedures_cost_nothing(dry: Any) -> None:
-    said = dry("-m", "dry_run=true", *SMALL[:3], "diversity=1,2")
-    assert row(said, "diversity=2") == ["new", "32"]
-    assert "  all  " not in said
+    said = dry("-m", QUICK, *SMALL[:3], "diversity=1,2")
+    assert work(said, "diversity=2")[:2] == ["new", "32"]
+    assert "money  nothing is bought\n" in said
+    assert "to be bought" not in said
 
 
 def test_jobs_that_are_done_are_reused_and_those_that_began_continued(ftcot: Command, dry: Any) -> None:
     assert ftcot(*SMALL, "until=curate").returncode == 0
     label = "fine_tune_cot on generated_coin_flip"
-    assert row(dry("dry_run=true", *SMALL, "until=teach"), label) == ["reused"]
-    assert row(dry("dry_run=true", *SMALL, "until=train", "student=tiny-0.2m"), label)[0] in (
-        "new",
-        "continued after curate",
-    )
-    said = dry("-m", "dry_run=true", *SMALL, "until=curate,teach", "seed=0")
-    assert row(said, "until=curate")[0] == "reused"
+    assert work(dry(QUICK, *SMALL, "until=teach"), label) == ["reused"]
+    assert work(dry(QUICK, *SMALL, "until=train", "student=tiny-0.2m"), label)[0] == "new"
+    assert work(dry(QUICK, *SMALL, "until=train"), label)[0] == "continued after curate"
+    said = dry("-m", QUICK, *SMALL, "until=curate,teach", "seed=0")
+    assert work(said, "until=curate")[0] == "reused"
 
 
 def test_no_student_need_be_there(dry: Any) -> None:
@@ -234,10 +246,10 @@ def test_no_folder_need_be_there_that_can_be_written_to(dry: Any) -> None:
 
 @pytest.mark.data
 def test_a_figure_shows_the_jobs_that_buy(dry: Any, data_dir: Path) -> None:
-    asked = ("dry_run=true", "logger=none", "teacher=api", "teacher.model=gpt-4o-mini", f"paths.data={data_dir}")
+    asked = (QUICK, "logger=none", "teacher=api", "teacher.model=gpt-4o-mini", f"paths.data={data_dir}")
     said = dry("-m", *asked, "figure=diversity", "task=multiarith", "student=tiny", "seed=range(0,9)")
     jobs = int(re.match(r"dry run of (\d+) jobs", said)[1])  # type: ignore[index]
-    shown = len([line for line in said.splitlines() if " new " in line])
+    shown = len([line for line in said.partition("to be bought\n")[2].splitlines() if " new " in line])
     assert f"  {jobs - shown} more jobs would buy nothing" in said
     assert shown < 10
 
@@ -335,3 +347,84 @@ def test_what_was_bought_is_said_and_counted_over_all_attempts(compose: Any, tmp
     money = display.money(spent.usd - half["teacher_spent_usd"])
     assert f"6 of 12 completions bought for {money} (" in said.getvalue()
     assert " tokens), 6 were in the store\n" in said.getvalue()
+
+
+# -- the run matrix ----------------------------------------------------------------------------------------------------
+
+
+def matrix(said: str) -> list[list[str]]:
+    """The table that counts jobs: its head and its rows, as words."""
+    lines = said[said.index("jobs by ") if "jobs by " in said else said.index("jobs to run by ") :].splitlines()[1:]
+    rows = itertools.takewhile(lambda line: line.startswith("  "), lines)
+    return [re.split(r"\s{2,}", line.strip()) for line in rows]
+
+
+def test_many_jobs_are_counted_in_a_table(dry: Any) -> None:
+    said = dry("-m", QUICK, *SMALL[:3], "student=tiny,tiny-0.2m", "diversity=1,2,16", "seed=range(0,6)")
+    assert said.startswith("dry run of 36 jobs: nothing is sent, written or trained\njobs  36 to run\n")
+    assert "jobs by D, each cell over 2 students and 6 seeds\n" in said
+    assert matrix(said) == [["D=1", "D=2", "D=16", "jobs"], ["generated_coin_flip", "12", "12", "12", "36"]]
+    assert re.search(r"^  tiny +18 .* not known$", said, re.MULTILINE)
+    assert re.search(r"^  all +36 ", said, re.MULTILINE)
+
+
+def test_what_is_done_is_not_counted_again(ftcot: Command, dry: Any) -> None:
+    assert ftcot("-m", *SMALL[:3], "until=teach", "diversity=1,2", "seed=0").returncode == 0
+    said = dry("-m", QUICK, *SMALL[:3], "until=teach", "diversity=1,2,4", "seed=range(0,10)")
+    assert "jobs  2 done already, 28 to run\n" in said
+    assert "jobs to run by D, each cell over 10 seeds\n" in said
+    assert matrix(said) == [
+        ["D=1", "D=2", "D=4", "jobs", "done"],
+        ["generated_coin_flip", "9", "9", "10", "30", "2"],
+    ]
+
+
+@pytest.mark.data
+def test_the_matrix_of_a_figure_is_the_papers(dry: Any, data_dir: Path) -> None:
+    asked = (QUICK, "logger=none", f"paths.data={data_dir}", "figure=diversity/all_questions")
+    said = dry("-m", *asked, "figure.tasks=multiarith,svamp", "figure.students=gpt2,t5-small", "seed=0,1,2")
+    assert matrix(said) == [
+        ["D=1", "D=2", "D=4", "D=8", "D=16", "jobs"],
+        ["multiarith", "6", "6", "6", "6", "6", "30"],
+        ["svamp", "6", "6", "6", "6", "6", "30"],
+    ]
+    assert "each cell over 2 students and 3 seeds" in said
+    assert "not in the local cache" in said  # gpt2 is not known, and that is no error
+
+
+def test_what_rows_have_in_common_is_said_once(dry: Any) -> None:
+    said = dry("-m", QUICK, "figure=mini", "logger=none", "trainer=cpu")
+    assert matrix(said)[0] == ["no D", "D=1", "D=2", "D=4", "D=8", "jobs"]
+    assert "; where nothing else is said skill=0.9 epochs=4\n" in said
+    assert ["generated_coin_flip fine_tune_cot", "3", "3", "3", "3", "12"] in matrix(said)
+    assert sum(int(row[-1]) for row in matrix(said)[1:]) == int(re.match(r"dry run of (\d+)", said)[1])  # type: ignore[index]
+
+
+@pytest.mark.data
+def test_cells_that_the_paper_has_not_are_marked(dry: Any, data_dir: Path) -> None:
+    asked = (QUICK, "logger=none", f"paths.data={data_dir}", "student=tiny", "task=coin_flip")
+    said = dry("-m", *asked, "diversity=greedy,8", "task.train_size=null,64")
+    labels = [line for line in said.splitlines() if "diversity=" in line]
+    assert [" *  " in line for line in labels] == [False, True, False, True]
+    assert "* new: the paper has this task, but no such cell\n" in said
+
+
+@pytest.mark.parametrize("width", [60, 100, 200])
+def test_on_a_terminal_no_line_is_wider_than_it(width: int, compose: Any) -> None:
+    from ftcot.checks import Checker
+    from ftcot.estimate import Asked, Sharing, estimate
+    from ftcot.hashes import FileHashes
+    from ftcot.launch import Launch
+
+    checker, jobs = Checker(FileHashes(Path("none")), dry=True), []
+    config = compose("task.n_train=20", "task.n_test=8", "trainer=cpu")
+    for seed in range(30):
+        checked = checker.check(config | {"seed": seed})
+        decision = Launch(checked.config, checked.hash, None).peek()
+        jobs.append(Asked(f"seed={seed}", checked, decision, (f"seed={seed}",)))
+    said = io.StringIO()
+    console = Console(file=said, width=width, force_terminal=True, color_system=None, highlight=False)
+    estimate(console, jobs, checker, Sharing(probes=False))
+    lines = re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", said.getvalue()).replace("\r", "\n").splitlines()
+    assert max(map(len, lines)) <= width
+    assert any("30" in line for line in lines)

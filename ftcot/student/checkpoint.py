@@ -176,6 +176,15 @@ def cached_snapshot(checkpoint: str, revision: str | None) -> Path | None:
     return config.parent if all(map(cached, shards)) else None
 
 
+def has_config(checkpoint: str, revision: str | None) -> bool:
+    """Whether the config of a hub id is in the local cache, be the weights there or not."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return _HUB_ID.fullmatch(checkpoint) is not None and isinstance(
+        try_to_load_from_cache(checkpoint, "config.json", revision=revision), str
+    )
+
+
 @cache
 def _commit(checkpoint: str, revision: str | None, key: str) -> str | None:
     """The commit that the hub has of an id that is not cached; asked once in a process.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoTokenizer, GenerationConfig, StoppingCriteria
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, StoppingCriteria
 from transformers.utils import logging as transformers_logging
 
 from ftcot.errors import InputError
@@ -74,6 +74,13 @@ class LanguageModel:
             cause = " ".join(str(error).split())
             raise InputError(f"student.checkpoint={found.checkpoint}: cannot be loaded ({cause})") from error
         return cls(model, tokenizer, limits)
+
+    @classmethod
+    def untrained(cls, folder: Path, limits: Limits) -> Self:
+        """The student of a checkpoint folder with random weights: as fast as the real one, and none need be there."""
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = cls.auto_class.from_config(AutoConfig.from_pretrained(folder), trust_remote_code=False)
+        return cls(model.float(), tokenizer, limits)
 
     @property
     def n_parameters(self) -> int:

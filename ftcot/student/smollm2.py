@@ -29,9 +29,7 @@ def load(gguf: Path, cache: Path | None, limits: Limits) -> DecoderStudent:
     """The student in the package's GGUF file, or in the folder it was unpacked to before."""
     if cache is None:
         return unpack(gguf, limits)
-    with gguf.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    folder = cache / "checkpoints" / f"{gguf.stem}-{digest[:12]}"
+    folder = unpacked(gguf, cache)
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as parent:
@@ -43,6 +41,13 @@ def load(gguf: Path, cache: Path | None, limits: Limits) -> DecoderStudent:
                 if not folder.is_dir():
                     raise
     return DecoderStudent.pretrained(Found(str(gguf), folder, local=True), None, limits)
+
+
+def unpacked(gguf: Path, cache: Path) -> Path:
+    """The folder in which a GGUF file's weights are kept, be it there yet or not."""
+    with gguf.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return cache / "checkpoints" / f"{gguf.stem}-{digest[:12]}"
 
 
 def unpack(gguf: Path, limits: Limits) -> DecoderStudent:

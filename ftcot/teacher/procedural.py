@@ -103,6 +103,13 @@ class Procedural:
                     time.sleep(PAUSE)
         return [stored[sample.key, draw] for sample, draw in wanted]
 
+    def look(self, task: Task, samples: Sequence[Sample], diversity: Diversity) -> list[Completion]:
+        """What `complete` will give for these samples, by sample and draw; nothing is stored."""
+        generated = _generated(task)
+        return [
+            self._write(generated, sample, draw, diversity) for sample in samples for draw in range(diversity.degree)
+        ]
+
     def reach(self) -> None:
         """There is nothing to reach."""
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -44,6 +44,10 @@ AUTHORS_NAME = re.compile(r"F_zs_cot_(?:t(?P<hundredths>\d+)_)?.*?(?:_(?P<degree
 
 OF_THE_STORE = ("key", "stored", "paid")
 """What the rows of an export have beside the fields of a completion."""
+
+
+LATEST = 3
+"""Recordings that are kept in memory, the last ones."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def read_recording(path: Path, known: Known, degree: int) -> Recording:
     if first is None:
         recording = _authors_completions(path, known)
     elif "rationale" in first:
-        recording = _own(path, known)
+        recording = _own_once(path, known)
     elif "prompt" in first and "completion" in first:
         recording = _fine_tuning(path, known, degree)
     else:
@@ -134,6 +138,20 @@ def _first_row(path: Path) -> dict[str, Any] | None:
     if row is None:
         raise InputError(f"{path}: is empty")
     return None if "metadata" in row and "data" in row else row
+
+
+_LATEST: OrderedDict[tuple[object, ...], Recording] = OrderedDict()
+
+
+def _own_once(path: Path, known: Known) -> Recording:
+    """As `_own`; a sweep looks into one recording at many degrees, one after the other."""
+    stat = path.stat()
+    key = (path, stat.st_ino, stat.st_mtime_ns, stat.st_size, repr(known.task))
+    if key not in _LATEST:
+        _LATEST[key] = _own(path, known)
+        while len(_LATEST) > LATEST:
+            _LATEST.popitem(last=False)
+    return _LATEST[key]
 
 
 def _own(path: Path, known: Known) -> Recording:

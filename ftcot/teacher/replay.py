@@ -90,7 +90,7 @@ class Replay:
         store = session.store
         recording = self._recording(task, task.splits(), diversity)
         order = {sample.sample_index: place for place, sample in enumerate(samples)}
-        asked = [c for c in recording.completions if c.sample_index in order and diversity.selects(c)]
+        asked = _asked(recording, samples, diversity)
         parameters = self.parameters(recording)
         stored = {_row(c) for c in store.rows(self.name, task.name, parameters)}
         missing = [self.signed(c, recording, diversity) for c in asked if _row(c) not in stored]
@@ -99,6 +99,10 @@ class Replay:
         completions = [c for c in store.rows(self.name, task.name, parameters) if _row(c) in rows]
         session.progress(len(samples), len(samples))
         return sorted(completions, key=lambda completion: order[completion.sample_index])
+
+    def look(self, task: Task, samples: Sequence[Sample], diversity: Diversity) -> list[Completion]:
+        """What `complete` will give for these samples, in the recording's order; nothing is stored."""
+        return _asked(self._recording(task, task.splits(), diversity), samples, diversity)
 
     def reach(self) -> None:
         """There is nothing to reach."""
@@ -257,6 +261,12 @@ def _covers(recording: Recording, splits: Splits) -> bool:
         return True
     shown = {completion.sample_index for completion in recording.completions}
     return len(shown | {sample.sample_index for sample in splits.train}) <= n
+
+
+def _asked(recording: Recording, samples: Sequence[Sample], diversity: Diversity) -> list[Completion]:
+    """The first draws of these samples."""
+    indices = {sample.sample_index for sample in samples}
+    return [c for c in recording.completions if c.sample_index in indices and diversity.selects(c)]
 
 
 def _check_temperature(recording: Recording, diversity: Diversity) -> None:
