@@ -15,6 +15,7 @@ import copy
 import pickle
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.defaults_list import create_defaults_list
+from hydra.core.default_element import GroupDefault, InputDefault
 from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -90,13 +92,32 @@ class Choices:
         return self._is_group(word.key_or_group) and not isinstance(word.value(), dict)
 
     def _merge(self, options: Sequence[Override]) -> DictConfig:
-        found = create_defaults_list(self._files, self.name, list(options), prepend_hydra=True, skip_missing=False)
+        # Hydra's own node is half of the work, and is none of a job's.
+        files = _WithoutHydra(self._files)
+        found = create_defaults_list(files, self.name, list(options), prepend_hydra=False, skip_missing=False)
         ours = [default for default in found.defaults if not _HYDRA_KEY.match(default.package or "")]
         config = self.loader._compose_config_from_defaults_list(ours, _Copies(self._files))
         OmegaConf.set_struct(config, True)
         with open_dict(config):
             config.pop("hydra", None)  # what config.yaml says of it
         return config
+
+
+class _WithoutHydra(CachingConfigRepository):
+    """The files of a repository, but for what they choose for Hydra (`override hydra/help: ftcot`)."""
+
+    def __init__(self, files: CachingConfigRepository) -> None:
+        self.delegate = files
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        found = self.delegate.load_config(config_path)
+        if found is None or found.defaults_list is None:
+            return found
+        return replace(found, defaults_list=[one for one in found.defaults_list if not _is_hydras(one)])
+
+
+def _is_hydras(default: InputDefault) -> bool:
+    return isinstance(default, GroupDefault) and _HYDRA_KEY.match((default.group or "").lstrip("/")) is not None
 
 
 class _Copies(CachingConfigRepository):

@@ -10,6 +10,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from hydra.errors import MissingConfigException, OverrideParseException
@@ -97,13 +98,14 @@ def _keys(value: Any, path: str = "") -> Iterator[str]:
             yield from _keys(node, here)
 
 
-def many_jobs(word: str, overrides: Sequence[str]) -> str:
+def many_jobs(word: str, overrides: Sequence[str], config_dir: Path | None = None) -> str:
     """Of a figure, or of what narrows one, where one job is expected."""
     words = [bare_integers(override) for override in overrides]
     figure = next((asked for asked in words if asked.lstrip("+").startswith("figure=")), None)
     if figure is None:
         words.insert(0, "figure=NAME")
     why = f"{bare_integers(word)} goes with a figure" if figure is None else f"{figure} is many jobs"
+    words = [*(["--config-dir", str(config_dir)] if config_dir else []), *words]
     return f"{why}: python -m ftcot.run -m {shlex.join(words)} (with dry_run=true it shows them and runs none)"
 
 

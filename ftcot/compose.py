@@ -186,7 +186,7 @@ class Composer:
             key = override.partition("=")[0]
             name = key.lstrip("+").partition("@")[0]
             if name.partition(".")[0] == "figure":
-                raise InputError(many_jobs(override, overrides))
+                raise InputError(many_jobs(override, overrides, self.extra))
             if key.startswith("+") and name and "." not in key and name not in self._keys and not self.options(name):
                 raise InputError(f"{name}: no such key{meant(name, self._keys)}")
 

@@ -29,11 +29,11 @@ from ftcot.filters.math_verify import MathVerify
 from ftcot.filters.none import Everything
 from ftcot.filters.vote import Majority
 from ftcot.prompts import Template
-from ftcot.rationales import diversity as diversity_of
 from ftcot.rationales import statistics
 from ftcot.records import Completion, Example, Sample, SampleKey
 from ftcot.task import Task
 from ftcot.teacher import Diversity, Teacher
+from ftcot.variety import diversity as diversity_of
 
 FilterName = Literal[
     "none", "answer", "format", "length", "duplicate", "equations", "math_verify", "vote", "judge"
@@ -111,7 +111,7 @@ class Curated:
     """completions, kept, dropped (reason -> n), questions; of these questions_without any pair that is kept, and
     questions_unanswered: not one completion (a recording of correct ones does not say whether it was asked).
     statistics: of all completions, kept or not; effective_diversity: how many rationales of a question differ.
-    diversity: how much those that are kept differ (ftcot/rationales.py)."""
+    diversity: how much those that are kept differ (ftcot/variety.py)."""
 
 
 def judge(

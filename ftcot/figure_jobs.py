@@ -45,7 +45,7 @@ def in_full(composer: Composer, overrides: Sequence[str]) -> list[str]:
     Raises:
         InputError: there is no such key, or no such task or student; or no figure.
     """
-    keys = [word.partition("=")[0] for word in overrides]
+    keys = [word.partition("=")[0].lstrip("+") for word in overrides]
     full = []
     for word, key in zip(overrides, keys, strict=True):
         if not key.startswith("figure."):
@@ -54,11 +54,11 @@ def in_full(composer: Composer, overrides: Sequence[str]) -> list[str]:
         if key not in SHORT:
             raise InputError(f"{key}: no such key{meant(key, list(SHORT)) or ';'} Keys: {', '.join(SHORT)}")
         group = SHORT[key]
-        if not any(key.lstrip("+") == "figure" for key in keys):
+        if "figure" not in keys:
             raise InputError(f"{word}: of which figure? Add figure=NAME: {', '.join(composer.options('figure'))}")
         if group in keys:
             raise InputError(f"{word}: {group}= is there too; beside a figure they mean the same, say one of them")
-        full.append(group + word[len(key) :])
+        full.append(f"{group}={word.partition('=')[2]}")
         _check_options(composer, key, full[-1])
     return full
 
@@ -162,6 +162,7 @@ class _Narrower:
     def _is_recorded(self, teacher: str, task: str) -> bool:
         """Whether the teacher is one of recordings; a task may bring its own."""
         if (teacher, task) not in self._recorded:
-            config = self.composer.job([word for word in (task, teacher) if word])
+            own = self.given.get("teacher._target_", [])[:1]  # somebody's own class
+            config = self.composer.job([word for word in (task, teacher, *own) if word])
             self._recorded[teacher, task] = config["teacher"]["_target_"] == REPLAY
         return self._recorded[teacher, task]

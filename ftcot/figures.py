@@ -17,7 +17,7 @@ figure too, with nothing said of how to draw it. docs/figures.md says how to wri
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -101,12 +101,25 @@ def find(composer: Composer, name: str) -> tuple[Figure, ...]:
     return tuple(found.values())
 
 
+def title_of(composer: Composer, names: Collection[str]) -> str | None:
+    """The title of the file that stands for exactly these figures; None: there is no such file."""
+    for option in composer.options("figure"):
+        _, values = composer.read(f"figure/{option}")
+        if (
+            isinstance(values, dict)
+            and "figures" in values
+            and {one.name for one in find(composer, option)} == {*names}
+        ):
+            return str(values.get("title", option))
+    return None
+
+
 def _find(composer: Composer, name: str, within: tuple[str, ...], found: dict[str, Figure]) -> None:
     file, values = composer.read(f"figure/{name}")
     if values is None:
         raise InputError(no_such_option(f"figure/{name}", composer))
     if isinstance(values, list) or "figures" not in values:
-        found.setdefault(name, _figure(file, name, values))
+        found.setdefault(name, figure_of(file, name, values))
         return
     if others := [key for key in values if key not in ("figures", "title")]:
         raise InputError(f"{file}: {others[0]}: a file of several figures has a title and figures, nothing else")
@@ -121,7 +134,27 @@ def _find(composer: Composer, name: str, within: tuple[str, ...], found: dict[st
         _find(composer, part, (*within, name), found)
 
 
-def _figure(file: Path, name: str, values: list[Any] | Mapping[str, Any]) -> Figure:
+def of_users(composer: Composer, names: Iterable[str]) -> dict[str, Any]:
+    """What the files of those of these figures say that are not ftcot's own.
+
+    A sweep keeps it, and a report of it needs neither `--config-dir` nor what has become of that folder.
+    """
+    from ftcot.compose import conf_dir
+
+    found = {name: composer.read(f"figure/{name}") for name in names}
+    return {
+        name: values
+        for name, (file, values) in found.items()
+        if values is not None and not file.is_relative_to(conf_dir())
+    }
+
+
+def figure_of(file: Path, name: str, values: list[Any] | Mapping[str, Any]) -> Figure:
+    """What a file says of one figure.
+
+    Raises:
+        InputError: it says nothing that a figure could be; the line names the file.
+    """
     if isinstance(values, list):
         values = {"grids": values}
     for key in values:

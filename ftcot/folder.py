@@ -62,7 +62,7 @@ def thaw(folder: Path) -> dict[str, Any]:
         config = yaml.load((folder / "job.yaml").read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise InputError(f"{folder}: not a run folder, job.yaml cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 2026-13-45 is a date to YAML, and none
         raise InputError(f"{folder / 'job.yaml'}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(config, dict):
         raise InputError(f"{folder / 'job.yaml'}: not a job")

@@ -21,6 +21,9 @@ from ftcot.compose import Composer
 from ftcot.errors import InputError
 from ftcot.figure_jobs import in_full, jobs_of
 
+OF_THE_SWEEP = ("on_error", "dry_run", "paths.cache")
+"""Keys of a job's config that the sweep goes by."""
+
 
 @dataclass(frozen=True)
 class Expanded:
@@ -88,7 +91,15 @@ def _master(composer: Composer, ours: Sequence[str], jobs: Sequence[Sequence[str
     Not the config of what is given for every job, without its axes: `teacher.draw_order=random` may be there for the
     tasks of an axis, and not for the default one.
     """
-    return composer.compose([*jobs[0], *ours])
+    for key in OF_THE_SWEEP:
+        said = dict.fromkeys(next((word for word in job if word.startswith(f"{key}=")), f"no {key}") for job in jobs)
+        if len(said) > 1:
+            raise InputError(f"{', '.join(said)}: a sweep has one {key} for all of its jobs")
+    master = composer.compose([*jobs[0], *ours])
+    for key in ("on_error", "paths"):
+        if key not in master:  # ~on_error
+            raise InputError(f"{key}: no job can do without it")
+    return master
 
 
 def plan(

@@ -242,7 +242,7 @@ class Score(Record):
     device_seconds: float = 0.0
     """Wall time of training and evaluation, over all attempts, times the devices: what stands for energy."""
     diversity: Mapping[str, float] | None = None
-    """Of the rationales that the student was shown (ftcot/rationales.py, `Diversity`); None where it was shown none,
+    """Of the rationales that the student was shown (ftcot/variety.py, `Diversity`); None where it was shown none,
     and in folders of earlier versions."""
 
 
@@ -262,7 +262,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error})") from None
 
 
@@ -277,7 +277,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {number}: not valid JSON ({error})") from None
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")

@@ -59,13 +59,19 @@ def resume(path: Path, overrides: Sequence[str], config_dir: Path | None = None)
     named = any(word.lstrip("+").startswith("hydra/launcher=") for word in overrides)
     words = [*(() if named else settings.launcher), *overrides]
     refuse_missing(words)
-    master = Composer(conf_dir(), extra=config_dir).compose([f"on_error={settings.on_error}", *words])
+    extra = config_dir or _still_there(settings.config_dir)
+    master = Composer(conf_dir(), extra=extra).compose([f"on_error={settings.on_error}", *words])
     launcher = Launcher.of(master, words)
     settings = dataclasses.replace(settings, on_error=str(master.on_error))
     with folder.alone():
         jobs = folder.members()
         what = f"sweep of {len(jobs)} job{'s' * (len(jobs) != 1)}"
-        return run_missing(folder, jobs, launcher, settings, screen(), what, config_dir)
+        return run_missing(folder, jobs, launcher, settings, screen(), what)
+
+
+def _still_there(config_dir: str | None) -> Path | None:
+    """The folder of the user's own launchers; frozen jobs can do without it."""
+    return Path(config_dir) if config_dir and Path(config_dir).is_dir() else None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         help="another launcher, or settings of it (default: as the sweep was started): "
         "hydra/launcher=joblib hydra.launcher.n_jobs=2 on_error=stop",
     )
-    parser.add_argument("--config-dir", type=Path, help="a folder with launcher options of your own")
+    parser.add_argument("--config-dir", type=Path, help="a folder with launcher options of your own (default: as then)")
     return parser
 
 

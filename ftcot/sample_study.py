@@ -99,7 +99,12 @@ def kinds(predictions: Iterable[Prediction], questions: Mapping[int, str], marke
     Args:
         questions: by sample_index; those that are not at hand may be missing.
     """
-    return [each.study or kind_of(each, questions.get(each.sample_index), marker) for each in predictions]
+    return [
+        each.study
+        if each.study is not None and each.study in KINDS
+        else kind_of(each, questions.get(each.sample_index), marker)
+        for each in predictions
+    ]
 
 
 def rates(kinds: Iterable[str]) -> dict[str, float]:

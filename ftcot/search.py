@@ -68,7 +68,7 @@ def search(composer: Composer, overrides: Sequence[str]) -> int:
     master = composer.compose([word.input_line or "" for word in parsed if not word.is_sweep_override()])
     launcher = Launcher.of(master, overrides)
     own = [word for word in parsed if not word.is_hydra_override()]
-    settings = settings_of(master, launcher, overrides)
+    settings = settings_of(composer, master, launcher, overrides)
     sweeper = _complete(master, launcher, overrides)
     if is_dry(master):
         raise InputError("dry_run=true: which jobs a search runs is known only as it runs; ask about a sweep of some")

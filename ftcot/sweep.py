@@ -26,6 +26,7 @@ from ftcot.checks import Checker, check_writable, refuse_secrets
 from ftcot.compose import Composer
 from ftcot.display import place
 from ftcot.estimate import Asked, Sharing, estimate, is_dry, may_probe
+from ftcot.figures import of_users
 from ftcot.folder import new_folder
 from ftcot.grid import by_figure, expand, plan
 from ftcot.hashes import FileHashes
@@ -51,7 +52,7 @@ def sweep(composer: Composer, overrides: Sequence[str]) -> int:
     master, grid = wanted.master, wanted.jobs
     launcher = Launcher.of(master, overrides)
     console = screen()
-    settings = settings_of(master, launcher, overrides)
+    settings = settings_of(composer, master, launcher, overrides)
     hashes, dry = FileHashes(Path(settings.cache) / "hashes.json"), is_dry(master)
     checker = Checker(hashes, launcher.is_local, dry)
     with progress_bar(console, "checking jobs") as report:
@@ -61,7 +62,8 @@ def sweep(composer: Composer, overrides: Sequence[str]) -> int:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     folder = folder_of(master, overrides, dry=dry)
     if wanted.figures:
-        jobs, settings = folder.numbered(jobs), replace(settings, figures=by_figure(jobs))
+        jobs, of = folder.numbered(jobs), by_figure(jobs)
+        settings = replace(settings, figures=of, own_figures=of_users(composer, of))
     folder.refuse(jobs)
     decided = [Launch(job.checked.config, job.checked.hash, folder.path / job.name).peek() for job in jobs]
     if dry:
@@ -82,7 +84,7 @@ def sweep(composer: Composer, overrides: Sequence[str]) -> int:
             asked_for += f" (from {len(grid)} combinations)"
         members = [Member(job.number, job.checked.hash, job.overrides) for job in jobs]
         what = f"sweep of {asked_for}"
-        return run_missing(folder, members, launcher, settings, console, what, composer.extra)
+        return run_missing(folder, members, launcher, settings, console, what)
 
 
 def run_missing(
@@ -92,13 +94,8 @@ def run_missing(
     settings: Settings,
     console: Console,
     what: str,
-    config_dir: Path | None = None,
 ) -> int:
-    """Run those of these frozen jobs that are not done, and show all of them; returns the exit code.
-
-    Args:
-        config_dir: a user's own folder of options, whose figures the report is to know.
-    """
+    """Run those of these frozen jobs that are not done, and show all of them; returns the exit code."""
     states = folder.ledger.states()
     missing = [job for job in jobs if states[job.number]["state"] not in DONE]
     console.print(
@@ -113,11 +110,11 @@ def run_missing(
     show(board)
     code = verdict(board, rounds.request.number)
     if rounds.request.number is None and any(row.get("accuracy") is not None for row in board.states.values()):
-        report(board, config_dir, made=bool(settings.figures))
+        report(board, made=bool(settings.figures))
     return code
 
 
-def report(board: Board, config_dir: Path | None, *, made: bool) -> None:
+def report(board: Board, *, made: bool) -> None:
     """Have the report of a sweep made, which says what it found, or say how to make it. Whether it can be made changes
     nothing of how the sweep went.
 
@@ -125,7 +122,6 @@ def report(board: Board, config_dir: Path | None, *, made: bool) -> None:
         made: now, in a process of its own: its libraries are none of the launcher's.
     """
     words = ["-m", "ftcot.report", place(board.folder)]
-    words += [] if config_dir is None else ["--config-dir", str(config_dir)]
     try:
         if made and subprocess.run([sys.executable, *words], check=False).returncode == 0:
             return
@@ -180,7 +176,7 @@ def folder_of(master: DictConfig, overrides: Sequence[str], *, dry: bool = False
     return folder
 
 
-def settings_of(master: DictConfig, launcher: Launcher, overrides: Sequence[str]) -> Settings:
+def settings_of(composer: Composer, master: DictConfig, launcher: Launcher, overrides: Sequence[str]) -> Settings:
     """What is to be kept of the command.
 
     Raises:
@@ -188,4 +184,7 @@ def settings_of(master: DictConfig, launcher: Launcher, overrides: Sequence[str]
     """
     refuse_secrets({key: value for key, _, value in (word.partition("=") for word in overrides)})
     cache = Path(str(master.paths.cache)).expanduser().absolute()
-    return Settings(tuple(overrides), str(Path.cwd()), launcher.words, str(master.on_error), str(cache))
+    extra = None if composer.extra is None else str(composer.extra.expanduser().resolve())
+    return Settings(
+        tuple(overrides), str(Path.cwd()), launcher.words, str(master.on_error), str(cache), config_dir=extra
+    )

@@ -45,6 +45,12 @@ class Settings:
     """`paths.cache`: where the index says who runs a job."""
     figures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Hashes of the jobs of each figure that it was ever asked for."""
+    own_figures: Mapping[str, Any] = field(default_factory=dict)
+    """What the user's own files say of those of the figures that are not ftcot's."""
+    config_dir: str | None = None
+    """The folder with the user's own options."""
+    earlier: tuple[tuple[str, ...], ...] = ()
+    """The overrides of commands before this one, where it does not ask for all jobs of the sweep."""
 
 
 class SweepFolder:
@@ -78,9 +84,17 @@ class SweepFolder:
                 f"{self.path}: its jobs were frozen by an ftcot whose results differ from this one's; "
                 "start a new sweep with the same command"
             )
-        figures = {name: tuple(hashes) for name, hashes in values.get("figures", {}).items()}
-        words, launcher = tuple(values["overrides"]), tuple(values["launcher"])
-        return Settings(words, values["cwd"], launcher, values["on_error"], values["cache"], figures)
+        return Settings(
+            tuple(values["overrides"]),
+            values["cwd"],
+            tuple(values["launcher"]),
+            values["on_error"],
+            values["cache"],
+            {name: tuple(hashes) for name, hashes in values.get("figures", {}).items()},
+            values.get("own_figures", {}),
+            values.get("config_dir"),
+            tuple(map(tuple, values.get("earlier", ()))),
+        )
 
     def members(self) -> list[Member]:
         """All jobs, in order."""
@@ -119,9 +133,8 @@ class SweepFolder:
         stage.mkdir(parents=True)
         try:
             events = [self._add(job, stage) for job in jobs]
-            values = {"schema": SCHEMA, "result_version": ftcot.RESULT_VERSION, "began": began, **vars(settings)}
-            values |= {"overrides": list(settings.overrides), "launcher": list(settings.launcher)}
-            values["figures"] = self._figures(settings)
+            values = {"schema": SCHEMA, "result_version": ftcot.RESULT_VERSION, "began": began}
+            values |= self._with_earlier(jobs, settings)
             write_atomic(stage / "sweep.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120))
             if new:
                 Ledger(stage).extend(events)
@@ -139,13 +152,21 @@ class SweepFolder:
         finally:
             shutil.rmtree(stage, ignore_errors=True)
 
-    def _figures(self, settings: Settings) -> dict[str, list[str]]:
-        """Those of earlier commands, and this one's."""
-        earlier = self.settings().figures if (self.path / "sweep.yaml").exists() else {}
-        figures = {name: list(hashes) for name, hashes in earlier.items()}
+    def _with_earlier(self, jobs: Sequence[Planned], settings: Settings) -> dict[str, Any]:
+        """The settings, with what is to be kept of earlier commands, as `sweep.yaml` has them."""
+        found = self.settings() if (self.path / "sweep.yaml").exists() else replace(settings, figures={})
+        figures = {name: list(hashes) for name, hashes in found.figures.items()}
         for name, hashes in settings.figures.items():
             figures[name] = list(dict.fromkeys([*figures.get(name, ()), *hashes]))
-        return figures
+        asked_again = {row["hash"] for row in self.ledger.states().values()} <= {job.checked.hash for job in jobs}
+        commands = () if asked_again else dict.fromkeys([*found.earlier, found.overrides])
+        return vars(settings) | {
+            "overrides": list(settings.overrides),
+            "launcher": list(settings.launcher),
+            "figures": figures,
+            "own_figures": {**found.own_figures, **settings.own_figures},
+            "earlier": [list(words) for words in commands if words != settings.overrides],
+        }
 
     def _add(self, job: Planned, stage: Path) -> dict[str, Any]:
         config, target = self._grouped(job.checked.config), self.path / job.name

@@ -14,8 +14,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftcot.errors import InputError
 import ftcot
+from ftcot.errors import InputError
 from ftcot.folder import began, check_space, fill, freeze, read_status, thaw
 from ftcot.status import Status
 

@@ -8,6 +8,7 @@ import pytest
 
 from ftcot.checks import Checker
 from ftcot.compose import Composer, conf_dir
+from ftcot.errors import InputError
 from ftcot.grid import expand, plan
 from ftcot.hashes import FileHashes
 
@@ -36,6 +37,31 @@ def composer(tmp_path: Path) -> Composer:
 )
 def test_every_combination(composer: Composer, words: str, jobs: list[str]) -> None:
     assert [" ".join(job) for job in expand(composer, words.split()).jobs] == jobs
+
+
+@pytest.mark.parametrize("word", ["on_error=stop,continue", "dry_run=true,false", "paths.cache=a,b"])
+def test_what_is_the_whole_sweeps_is_no_axis(composer: Composer, word: str) -> None:
+    key = word.partition("=")[0]
+    with pytest.raises(InputError, match=f"a sweep has one {key} for all of its jobs"):
+        expand(composer, [word, "seed=0,1"])
+
+
+def test_what_a_sweep_goes_by_cannot_be_left_out(composer: Composer) -> None:
+    with pytest.raises(InputError, match="on_error: no job can do without it"):
+        expand(composer, ["~on_error", "seed=0,1"])
+
+
+def test_what_a_figure_says_for_all_of_its_jobs_is_the_sweeps(tmp_path: Path) -> None:
+    (tmp_path / "figure").mkdir()
+    text = "- {on_error: stop, method: fine_tune, seed: [0, 1]}\n- {on_error: stop, seed: 2}\n"
+    (tmp_path / "figure" / "all.yaml").write_text(text)
+    (tmp_path / "figure" / "some.yaml").write_text(f"{text}- {{seed: 3}}\n")
+    tree = Composer(conf_dir(), extra=tmp_path)
+    assert expand(tree, ["figure=all"]).master.on_error == "stop"
+    assert expand(tree, ["figure=all", "on_error=continue"]).master.on_error == "continue"
+    assert expand(tree, ["figure=all", "hydra.sweep.dir=x"]).master.hydra.sweep.dir == "x"
+    with pytest.raises(InputError, match="on_error=stop, no on_error: a sweep has one on_error"):
+        expand(tree, ["figure=some"])
 
 
 COT = "method=fine_tune_cot task={} diversity='{}' task.train_size=null"

@@ -40,8 +40,9 @@ LAYERS: dict[str, set[str]] = {
     "student": {"prompts"},
     "training": {"logger", "ranks", "stop", "student"},
     "rationales": {"equations"},
+    "variety": {"equations", "rationales"},
     "filters": {"answers", "equations", "prompts", "rationales", "task", "teacher"},
-    "curation": {"answers", "filters", "prompts", "rationales", "task", "teacher"},
+    "curation": {"answers", "filters", "prompts", "rationales", "task", "teacher", "variety"},
     "completions": {
         "answers",
         "compose",
@@ -135,7 +136,7 @@ LAYERS: dict[str, set[str]] = {
     "sweep_folder": {"folder", "grid", "handoff", "launch", "ledger"},
     "sweep": {
         *("brake", "checks", "compose", "display", "folder", "grid", "hashes", "launchers", "ledger", "rounds"),
-        *("estimate", "launch", "log", "nodes", "running", "sweep_folder", "table"),
+        *("estimate", "figures", "launch", "log", "nodes", "running", "sweep_folder", "table"),
     },
     "study": set(),
     "search": {
@@ -153,7 +154,7 @@ LAYERS: dict[str, set[str]] = {
     "report": {
         *("audit", "compose", "curation", "display", "figures", "filters", "folder", "hashes", "job", "jobs", "ledger"),
         *("log", "paper", "prompts", "published", "rationales", "redact", "running", "sample_study", "statistics"),
-        "task",
+        *("task", "variety"),
     },
     "predict": {"answers", "evaluate", "folder", "job", "student", "training"},
 }

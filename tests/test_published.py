@@ -291,6 +291,16 @@ def test_curves_of_other_figures_have_other_axes() -> None:
     assert {value.protocol for _, _, value in early} == {"early version, 128 tokens"}
 
 
+def test_few_questions_and_many_rationales_are_those_of_the_first_version() -> None:
+    only = {"student": "curie", "kind": "fine_tune_cot_diverse"}
+    points = published.curve(["early version"], "multiarith", "diversity", "n_train", only)
+    assert {value.protocol for _, _, value in points} == {"early version, 128 tokens"}
+    assert [(x, round(100 * value.accuracy, 2)) for x, n, value in points if n == "128"] == [
+        *((2, 13.33), (4, 23.33), (8, 27.78), (16, 34.44), (32, 30.56)),
+    ]
+    assert {n for _, n, _ in points} == {"8", "32", "128", "420"}
+
+
 def test_places_with_several_values_and_lines_without_points_are_left_out() -> None:
     # Along D alone, three students stand at each place.
     assert published.curve(["fig:diverse_reasoning_gpt2"], "multiarith", "diversity") == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ftcot.records import Prediction, read_json, read_records
+from ftcot.compose import Composer, conf_dir
+from ftcot.figures import find
+from ftcot.records import Prediction, read_json, read_records, write_json
 from ftcot.report import charts, findings
 from ftcot.report.__main__ import main, place_of
 from ftcot.report.findings import look
@@ -90,9 +93,8 @@ def test_a_report_is_a_page_pictures_tables_and_findings(
     files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
     named = ("all", "mini-diversity", "mini-diversity-samples")
     tables = sorted(f"tables/{name}.{kind}" for name in named for kind in ("csv", "md", "tex"))
-    assert files == sorted(
-        ["figures/mini-diversity.svg", "findings.md", "index.html", "tables/comparisons.csv", *tables]
-    )
+    pictures = ["figures/mini-diversity.svg", "figures/mini-diversity-samples.svg"]
+    assert files == sorted([*pictures, "findings.md", "index.html", "tables/comparisons.csv", *tables])
     said = capsys.readouterr().out
     assert "More rationales a question make a better student: holds" in said
     assert "12 runs, 4 settings" in said
@@ -149,11 +151,62 @@ def test_a_figure_can_be_drawn_over_any_runs(tmp_path: Path) -> None:
     assert (chart.figure.name, chart.figure.series) == ("mini/diversity", "student")
 
 
+def test_of_a_figure_of_several_a_run_is_in_the_one_that_it_is_like(tmp_path: Path) -> None:
+    make_sweep(tmp_path / "sweep", n_seeds=1, degrees=(1, 8), n_questions=20, figure=None)
+    report = make(Asked((tmp_path,), ("diversity",)))
+    assert [chart.figure.name for chart in report.charts] == ["diversity/all_questions-tiny"]
+    assert len(report.charts[0].findings) == 1
+
+
+def test_cells_of_other_questions_are_not_compared(tmp_path: Path) -> None:
+    for number, flips in enumerate((2, 3)):  # the same sample indices, other coins
+        make_run(tmp_path / f"{number}", f"task.n_flips={flips}", f"diversity={1 + number}", n_questions=30)
+    report = make(Asked((tmp_path,)))
+    assert len(report.cells) == 2
+    assert report.comparisons == ()
+    assert [chart.findings for chart in report.charts] == [()]
+
+
+def test_questions_that_have_changed_since_some_runs_are_shown_for_none(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path / f"{d}", f"diversity={d}", n_questions=10) for d in (1, 2)]
+    path = folders[1] / "predictions.jsonl"
+    path.write_text(
+        re.sub(r'"sample_index": (\d+)', lambda found: f'"sample_index": {int(found[1]) + 100}', path.read_text())
+    )
+    [known] = make(Asked((tmp_path,))).questions.values()
+    assert known.missing == "its questions are not those that all of the runs were tested on"
+
+
+def test_folders_with_pairs_and_no_score_make_a_data_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_run(tmp_path / "run", "diversity=2", n_questions=10)
+    (folder / "score.json").unlink()
+    write_json(folder / "status.json", read_json(folder / "status.json") | {"state": "partial"})
+    assert main([str(tmp_path), "--output", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "No run has a score, as none was asked for: there is a data card, and nothing else." in said
+    assert "# Data of Coin Flip (generated)" in (tmp_path / "out/findings.md").read_text()
+
+
 def test_a_figure_that_is_gone_is_drawn_by_what_varies(tmp_path: Path) -> None:
     make_sweep(tmp_path / "sweep", n_seeds=1, degrees=(1, 8), n_questions=20, figure="mine/gone")
     report = make(Asked((tmp_path,)))
     assert [chart.figure.name for chart in report.charts] == ["by-diversity"]
     assert [note for note in report.notes if note.startswith("mine/gone is drawn by what varies: ")]
+
+
+def test_a_figure_of_the_users_own_is_drawn_as_the_sweep_kept_it(tmp_path: Path) -> None:
+    make_sweep(tmp_path / "sweep", n_seeds=1, degrees=(1, 2), n_questions=10, figure="mine")
+    values = read_json(tmp_path / "sweep/sweep.yaml")
+    kept = {"mine": {"title": "As kept", "x": "diversity", "grids": [{"seed": 0}]}}
+    write_json(tmp_path / "sweep/sweep.yaml", values | {"own_figures": kept})
+    [chart] = make(Asked((tmp_path / "sweep",))).charts
+    assert chart.figure.title == "As kept"
+    [chart] = make(Asked((tmp_path / "sweep",), ("mine",))).charts
+    assert chart.figure.title == "As kept"
+    (tmp_path / "conf/figure").mkdir(parents=True)
+    (tmp_path / "conf/figure/mine.yaml").write_text("{title: Newer, x: diversity, grids: [{seed: 0}]}")
+    [chart] = make(Asked((tmp_path / "sweep",), config_dir=tmp_path / "conf")).charts
+    assert chart.figure.title == "Newer"
 
 
 def test_runs_of_different_scorers_are_never_drawn_together(tmp_path: Path) -> None:
@@ -163,6 +216,27 @@ def test_runs_of_different_scorers_are_never_drawn_together(tmp_path: Path) -> N
     assert [chart.figure.name for chart in report.charts] == ["by-kind-paper-scorer", "by-kind-strict-scorer"]
     assert report.comparisons == ()
     assert "paper scorer" in report.charts[0].caption
+
+
+@pytest.mark.parametrize(
+    ("name", "student", "method", "series", "protocols"),
+    [
+        ("few_shot_diversity", "gpt2-large", "fine_tune_cot", 4, {"early version, 128 tokens"}),
+        ("data_size", "gpt2-large", "fine_tune_cot", 3, {"one evaluation"}),
+        ("diversity/all_questions", "gpt2-large", "fine_tune_cot", 3, {"best of 20 epochs on test"}),
+        ("student_size", "gpt2-large", "fine_tune", 4, {"best of 20 epochs on test", "one evaluation"}),
+        ("student_size", "smollm2-135m", "fine_tune", 4, {"one evaluation"}),
+    ],
+)
+def test_published_points_are_those_of_the_charts_own_students(
+    name: str, student: str, method: str, series: int, protocols: set[str]
+) -> None:
+    [figure] = find(Composer(conf_dir()), name)
+    points = charts._paper(figure, [make_cell(method=method, student=student)])
+    assert {point.published.protocol for point in points} == protocols
+    assert len({point.series for point in points}) == series
+    if name == "student_size":
+        assert len({point.x for point in points}) == 3
 
 
 def test_captions_say_the_protocol_the_seeds_and_what_the_intervals_cover(sweep: Path) -> None:

@@ -23,7 +23,7 @@ from ftcot.job import build as build_job
 from ftcot.jobs import NOT_RESULTS
 from ftcot.ranks import Ranks
 from ftcot.records import Sample, read_json, write_json
-from ftcot.report import cells, cost, data_card, lessons, provenance
+from ftcot.report import cells, cost, data_card, lessons, provenance, questions
 from ftcot.report.making import Asked, make
 from ftcot.report.model import Report
 from ftcot.running import Run
@@ -74,7 +74,7 @@ def curated(folder: Path, config: Mapping[str, Any]) -> lessons.Source:
 
 def card(*sources: lessons.Source) -> data_card.DataCard:
     """Of runs without a score."""
-    return data_card.build(sources, data_card.read_questions(sources[0].config))
+    return data_card.build(sources, questions.of_config(sources[0].config))
 
 
 def table(name: str) -> list[dict[str, str]]:
@@ -215,7 +215,7 @@ def test_files_that_do_not_fit_together_are_noted(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", "diversity=4")
     lines = (folder / "examples.jsonl").read_text().splitlines(keepends=True)
     (folder / "examples.jsonl").write_text("".join(lines[:-3]))
-    (lesson,) = lessons.lessons([lessons.read_source(folder)], data_card.read_questions(thaw(folder)))
+    (lesson,) = lessons.lessons([lessons.read_source(folder)], questions.of_config(thaw(folder)))
     assert lesson.notes == (f"examples.jsonl has {len(lines) - 3} lines, the run counted {len(lines)}",)
     assert lesson.kept == len(lines) - 3
 
@@ -329,6 +329,10 @@ def test_provenance_says_how_the_runs_were_made(report: Report) -> None:
     assert sum(found.protocols.values()) == 9
     assert found.protocols == {cells.protocol(report.cells[0]): 9}
     assert found.sweeps[0].command == "python -m ftcot.run -m figure=mini/diversity"
+    sweep = replace(report.found.sweeps[0], commands=(("figure=main",), ("--config-dir", "/w/conf", "seed=0,1")))
+    twice = provenance.build(replace(report, found=replace(report.found, sweeps=(sweep,))))
+    both = "python -m ftcot.run -m figure=main && python -m ftcot.run -m --config-dir /w/conf seed=0,1"
+    assert twice.sweeps[0].command == both
     assert {made.hash for made in found.runs} == {run.hash for run in report.found.runs}
     for made in found.runs:
         assert made.command.startswith("python -m ftcot.run task=generated/coin_flip ")

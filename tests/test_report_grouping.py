@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ftcot.figures import Figure
 from ftcot.report.charts import _best_x, _inferred, _panel
-from ftcot.report.grouping import lines, values
+from ftcot.report.grouping import also_differ, lines, values
 from ftcot.report.model import Cell
 from tests.report_cells import make_cell
 
@@ -152,3 +152,11 @@ def test_tasks_that_vary_alike_are_panels_and_others_charts_of_their_own() -> No
         ("n_train", 2),
     ]
     assert _best_x(other) == "n_train"
+
+
+def test_what_else_differs_along_a_line_is_said() -> None:
+    cells = [make_cell(epochs=4, temperature=0.0), make_cell(epochs=20, diversity=8)]
+    assert also_differ(cells, "diversity") == "temperature (0, 0.7), epochs (4, 20)"
+    assert also_differ(cells[:1], "diversity") == ""
+    methods = [make_cell(method="fine_tune"), make_cell(diversity=8)]
+    assert also_differ(methods, "kind") == ""  # the methods say it

@@ -16,8 +16,7 @@ import pytest
 
 from ftcot.figures import Figure
 from ftcot.published import Published
-from ftcot.report import labels, looks, palette, plots, vega, vega_small
-from ftcot.report.lessons import lengths
+from ftcot.report import labels, looks, palette, plots, vega
 from ftcot.report.model import Cell, Chart, Panel, PaperPoint, Point, Pooled, Series
 from ftcot.report.palette import DARK, LIGHT, Theme
 from ftcot.report.studies import Rates
@@ -351,17 +350,6 @@ def test_the_axis_of_a_spec_says_the_values_and_not_their_logarithms() -> None:
     axes = [part["axis"] for part in walk(made) if "labelExpr" in (part.get("axis") or {})]
     assert axes[0]["values"] == [0.0, 1.0, 2.0, 3.0]
     assert axes[0]["labelExpr"].startswith('["1", "2", "4", "8"][indexof(')
-
-
-def test_small_charts_hold_their_values() -> None:
-    found = lengths(["a b c", "a " * 30, ""])
-    made = vega_small.lengths(found)
-    assert sum(row["n"] for part in walk(made) for row in part.get("values", [])) == 3
-    shares = dict.fromkeys(KINDS, 0.0) | {"right": 0.75, "truncated": 0.25}
-    rows = [Rates("D = 1", 1, 4, shares)]
-    values = [row for part in walk(vega_small.kinds(rows)) for row in part.get("values", [])]
-    assert {row["kind"]: row["number"] for row in values} == {"right": "75.0", "truncated": "25.0"}
-    assert vega_small.epochs([]) == {}
 
 
 def test_the_sample_study_is_a_picture_too(tmp_path: Path) -> None:

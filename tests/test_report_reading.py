@@ -186,6 +186,14 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "a method that is none": (edit("template: token", "template: odd"), "job.yaml: method.template='odd'"),
     "completions torn": (damage("completions.jsonl", '{"schema": 1, '), "completions.jsonl, line 1: not valid JSON"),
     "pairs of another kind": (damage("examples.jsonl", '{"schema": 1}'), "examples.jsonl, line 1: not a Example"),
+    "a completion of no question": (
+        damage(
+            "completions.jsonl",
+            '{"schema": 1, "task": "t", "version": 1, "sample_index": "x", "draw": 0, '
+            '"prompt": null, "rationale": "r"}',
+        ),
+        "completions.jsonl: record 1 has a damaged sample_index or rationale",
+    ),
     "no predictions": (lambda f: (f / "predictions.jsonl").unlink(), "predictions.jsonl: no such file"),
     "predictions not text": (lambda f: (f / "predictions.jsonl").write_bytes(b"\xff\xfe\x00"), "not UTF-8 text"),
     "predictions empty": (damage("predictions.jsonl", ""), "predictions.jsonl: 0 answers do not make the accuracy"),
@@ -194,6 +202,23 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "a line of a newer ftcot": (lines(row(4, schema=2)), "predictions.jsonl: line 5 is damaged, or of a newer ftcot"),
     "a line with a new field": (lines(row(4, mood="good")), "predictions.jsonl: line 5 is damaged, or of a newer"),
     "a verdict no truth value": (lines(row(0, correct=1)), "predictions.jsonl: line 1 is damaged"),
+    "accuracy infinite": (change("score.json", accuracy=float("inf")), "score.json: accuracy is inf"),
+    "best epoch no number": (
+        change("score.json", best_on_test={"epoch": 1, "accuracy": "x", "n": 10, "interval": [0, 1]}),
+        "score.json: best_on_test is damaged",
+    ),
+    "nested too deeply": (damage("score.json", "[" * 100_000), "score.json: not valid JSON"),
+    "a date that is none": (damage("job.yaml", "seed: 2026-13-45"), "job.yaml: not valid YAML"),
+    "a heart that beats oddly": (change("status.json", heartbeat="now"), "status.json: heartbeat is damaged"),
+    "versions no texts": (change("status.json", versions={"ftcot": [1]}), "status.json: versions is damaged"),
+    "a version no number": (change("status.json", result_version="two"), "status.json: result_version is damaged"),
+    "a count no number": (change("status.json", counts={"train": None}), "status.json: counts is damaged"),
+    "a text that is none": (lines(row(0, text=7)), "predictions.jsonl: line 1 is damaged"),
+    "a question answered twice": (
+        lines(lambda known: [*known, known[-1]]),
+        "predictions.jsonl: line 21 answers question 19 again after epoch 2",
+    ),
+    "two right answers": (lines(row(0, answer="maybe")), "predictions.jsonl: line 11 has another right answer than"),
     "an answer missing": (lines(lambda known: known[1:]), "not the same questions after epoch 1 as after epoch 2"),
     "other answers": (
         change("score.json", accuracy=0.1),
@@ -252,7 +277,9 @@ def test_what_only_seems_to_be_the_same_experiment_is_left_out(run: Path, tmp_pa
     assert told(found)[0][1].startswith("the same settings and seed as ")
 
 
-@pytest.mark.parametrize("text", ["schema: [", "- 1", "schema: 9\noverrides: []"])
+@pytest.mark.parametrize(
+    "text", ["schema: [", "- 1", "schema: 9\noverrides: []", "overrides: 5", "figures: {mine: 5}", "began: 2026-13-45"]
+)
 def test_a_damaged_sweep_is_named(tmp_path: Path, run: Path, text: str) -> None:
     make_sweep(tmp_path / "sweep", n_seeds=1, degrees=(2,), n_questions=8)
     (tmp_path / "sweep" / "sweep.yaml").write_text(text)
@@ -260,6 +287,15 @@ def test_a_damaged_sweep_is_named(tmp_path: Path, run: Path, text: str) -> None:
     assert [one.folder for one in found.runs] == [run]
     assert told(found)[0][0] == "sweep"
     assert told(found)[0][1].startswith("sweep.yaml: ")
+
+
+def test_predictions_may_have_been_written_by_another_program(run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "run")
+    path = folder / "predictions.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_bytes(b"\xef\xbb\xbf" + "\n".join(json.dumps(row, separators=(",", ":")) for row in rows).encode())
+    [found], [first] = read([folder]).runs, read([run]).runs
+    assert found.said() == first.said()
 
 
 def test_tasks_may_be_mixed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from ftcot.published import Published
 from ftcot.report.model import PaperPoint, Pooled, Verdict
 from ftcot.report.samples import Sampled
 from ftcot.report.samples import table as samples_table
-from ftcot.report.tables import csv_of_chart, latex, markdown, of_chart, of_runs
+from ftcot.report.tables import code, csv_of_chart, csv_text, latex, markdown, of_chart, of_runs
 from ftcot.sample_study import KINDS
 from tests.report_cells import make_cell, make_chart, make_panel
 
@@ -99,3 +99,27 @@ def test_the_sample_study_shows_the_kinds_that_come_up() -> None:
     )
     assert table.rows[1] == ("MultiArith", "gpt2", "8", "50.0", "80", "6.2", "", "", "50.0", "50.0")
     assert "Truncated: it was cut off before it came to an answer." in table.caption
+
+
+def test_a_text_is_no_formula_in_a_spreadsheet() -> None:
+    row = {"name": "=HYPERLINK(1)", "why": "+1.7 points", "at": "@x", "minus": "-1", "number": -1.5, "plain": "a=b"}
+    [read] = csv.DictReader(io.StringIO(csv_text([row])))
+    assert read == {
+        "name": "'=HYPERLINK(1)",
+        "why": "'+1.7 points",
+        "at": "'@x",
+        "minus": "'-1",
+        "number": "-1.5",
+        "plain": "a=b",
+    }
+
+
+def test_a_row_of_latex_is_no_option_of_the_one_before() -> None:
+    cells = (make_cell(0.25), make_cell(0.5, diversity=8))
+    table = of_chart(make_chart(make_panel("[mine]", **{"*": [(1, cells[0]), (8, cells[1])]})))
+    assert "\n{}[mine] & " in latex(table)
+
+
+def test_code_in_markdown_ends_where_it_should() -> None:
+    assert code("python -m x") == "`python -m x`"
+    assert code("a `b` ``c") == "``` a `b` ``c ```"

@@ -337,3 +337,13 @@ def test_one_that_is_not_the_highest_is_measured_against_the_one_ahead() -> None
 def test_one_that_is_ahead_of_all_but_one_equal_is_not_the_highest() -> None:
     groups = {"a": rows(0.8, 0.8, 0.8), "b": rows(0.8, 0.81, 0.79, seed=4), "c": rows(0.1, 0.1, 0.1)}
     assert highest(groups, "a").p > 0.1
+
+
+def test_a_curve_whose_ends_rise_while_its_slope_falls_shows_nothing() -> None:
+    n = 300
+    cells = [np.tile(np.arange(n) < round(share * n), (3, 1)) for share in (0.10, 0.95, 0.50, 0.05, 0.15)]
+    found = increasing(list(enumerate(cells)))
+    assert found.effect == pytest.approx(0.05)
+    assert found.p == 1.0
+    assert "slope and ends disagree" in found.test
+    assert increasing(list(enumerate([cells[0], cells[2], cells[1]]))).p < 0.001

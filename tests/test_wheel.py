@@ -35,10 +35,12 @@ def test_a_wheel_runs_outside_the_repository(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
-    assert "ftcot/conf/config.yaml" in names
-    assert "ftcot/conf/task/generated/coin_flip.yaml" in names
-    assert "ftcot/paper/performance.csv" in names
-    assert "ftcot/py.typed" in names
+    files = [path for path in (ROOT / "ftcot").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    ours = {str(path.relative_to(ROOT)) for path in files}
+    ours |= {f"ftcot/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
+    assert {"ftcot/py.typed", "ftcot/paper/performance.csv", "ftcot/report/page/assets/js/main.js"} <= ours
+    assert {"ftcot/conf/config.yaml", "ftcot/conf/figure/mini/diversity.yaml"} <= ours
+    assert ours <= set(names)
     assert not any(name.startswith(("tests/", "conf/")) for name in names)
     own = {"PYTHONPATH": str(tmp_path / "site"), "FTCOT_CACHE": str(tmp_path / "cache")}
     done = subprocess.run(

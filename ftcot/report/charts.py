@@ -8,21 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ftcot import published
 from ftcot.figures import Claim, Figure
 from ftcot.paper import family_of
 from ftcot.report import findings
 from ftcot.report.captions import measured
-from ftcot.report.grouping import lines, ordered, said, values
+from ftcot.report.grouping import also_differ, lines, ordered, said, values
 from ftcot.report.labels import text, title
 from ftcot.report.model import Cell, Chart, Found, Panel, PaperPoint, Point, Questions, Series
+from ftcot.report.run_facts import value_at
 
 NUMBERS = ("diversity", "n_train", "skill", "n_parameters", "teacher_tokens", "student_tokens")
 """Axes along which a curve says something, those first that the paper asks about."""
 
 OPEN = {"gpt2", "t5", "flan-t5"}
 """Families that the paper has curves of. Beside any other one stand its GPT-3 students."""
+
+LARGEST_GPT3 = "curie"
+"""Whose points stand beside those of a chart of one student, which in the paper's figures of that kind is a GPT-3."""
 
 SETTINGS = ("learning_rate", "batch_size", "epochs")
 
@@ -51,13 +56,17 @@ def build(
 
     Args:
         figures: of the sweeps, and those of `only`, by name; one that is no longer there is drawn as runs of no figure.
-        only: names of figures to be drawn, each over all cells; empty: those of the sweeps.
+        only: names of figures to be drawn over all cells; of several a cell is in the one whose grids are most like it,
+            or in several that are so alike. Empty: those of the sweeps.
     """
     charts: list[Chart] = []
     if only:
+        far = {(name, cell.key): _misses(figures[name], cell) for name in only for cell in cells}
+        nearest = {cell.key: min(far[name, cell.key] for name in only) for cell in cells}
         for name in only:
-            charts += _charts(figures[name], cells, questions)
-        return findings.corrected(charts)
+            mine = [cell for cell in cells if far[name, cell.key] == nearest[cell.key]]
+            charts += _charts(figures[name], mine, questions)
+        return findings.corrected(_named(charts))
     members: dict[str, set[str]] = {}
     for sweep in found.sweeps:
         for name, hashes in sweep.figures.items():
@@ -71,6 +80,24 @@ def build(
     for figure, group in _inferred(rest):
         charts += _charts(figure, group, questions)
     return findings.corrected(_named(charts))
+
+
+def _misses(figure: Figure, cell: Cell) -> int:
+    """In how many values a cell differs from the grid of the figure that is most like it."""
+    facts, config = cell.facts, cell.runs[0].config
+    plain = {"method": facts.method, "student": facts.student, "diversity": facts.diversity}
+
+    def misses(grid: Mapping[str, Any]) -> int:
+        n = 0
+        for key, wanted in grid.items():
+            own = value_at(config, key, None) if "." in key else plain.get(key)
+            if (key in plain and own is None) or isinstance(own, list | Mapping) or key.partition(".")[0] not in config:
+                continue  # vanilla fine-tuning has no D
+            if key in plain or "." in key:
+                n += own not in (wanted if isinstance(wanted, list | tuple) else (wanted,))
+        return n
+
+    return min(map(misses, figure.grids), default=0)
 
 
 def _named(charts: Sequence[Chart]) -> list[Chart]:
@@ -107,9 +134,17 @@ def _chart(figure: Figure, cells: Sequence[Cell], questions: Mapping[tuple[str, 
     panels = tuple(_panel(figure, value, groups[value]) for value in ordered(figure.panel, groups))
     paper = [point for panel in panels for point in panel.paper]
     parts = [figure.caption, measured(cells, questions, paper)]
+    parts += [f"Along a line there differ too: {words}." for words in dict.fromkeys(_beside(figure, panels)) if words]
     parts += ["Marked new: the paper has no such cell."] * any(cell.is_new for cell in cells)
     chart = Chart(figure, panels, (), " ".join(filter(None, [*parts, figure.note])))
     return replace(chart, findings=findings.look(chart, questions))
+
+
+def _beside(figure: Figure, panels: Sequence[Panel]) -> Iterator[str]:
+    """What differs along each line beside x: no curve is of x alone then."""
+    for panel in panels:
+        for series in panel.series:
+            yield also_differ([point.cell for point in series.points], figure.x)
 
 
 def _panel(figure: Figure, value: str | float | None, cells: Sequence[Cell]) -> Panel:
@@ -144,12 +179,17 @@ def _paper(figure: Figure, cells: Sequence[Cell]) -> tuple[PaperPoint, ...]:
             for series, student, value in points
             if {student} == students
         )
-    points = published.curve(figure.paper, tasks[0], figure.x, figure.series)
-    own = {cell.facts.family for cell in cells} if figure.chart == "family" and figure.series == "student" else None
+    only: dict[str, str] = {}
+    axes = (figure.x, figure.series)
+    if figure.chart == "student" and "student" not in axes:
+        kinds = {str(cell.facts.axis("kind")) for cell in cells}
+        only = {"student": LARGEST_GPT3} | ({"kind": kinds.pop()} if len(kinds) == 1 and "kind" not in axes else {})
+    points = published.curve(figure.paper, tasks[0], figure.x, figure.series, only)
+    own = {cell.facts.family for cell in cells} if figure.chart == "family" and "student" in axes else None
     return tuple(
         PaperPoint(x, _series_name(figure.series, series), value)
         for x, series, value in points
-        if own is None or family_of(series) in (own if own & OPEN else {"gpt3"})
+        if own is None or family_of(str(x) if figure.x == "student" else series) in (own if own & OPEN else {"gpt3"})
     )
 
 

@@ -30,7 +30,7 @@ def build(charts: Sequence[Chart], questions: Mapping[tuple[str, str], Questions
     for chart in charts:
         for panel in chart.panels:
             for importance, a, b in _pairs(panel):
-                if a.key != b.key and a.runs[0].asked == b.runs[0].asked and (b.key, a.key) not in ranked:
+                if a.key != b.key and a.runs[0].exam == b.runs[0].exam and (b.key, a.key) not in ranked:
                     ranked.setdefault((a.key, b.key), (importance, a, b))
     keep = sorted(ranked.values(), key=lambda pair: pair[0])[:MOST]  # sorted() keeps the order of equals
     chosen = {(a.key, b.key) for _, a, b in keep}

@@ -11,7 +11,6 @@ them escapes them.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,17 +21,13 @@ from ftcot.errors import InputError
 from ftcot.job import build_task
 from ftcot.records import Sample
 from ftcot.report.lessons import Lesson, Source, lessons, read_source, source_of
-from ftcot.report.model import Cell, Questions, Report
-from ftcot.report.questions import at_hand, clusters
+from ftcot.report.model import Cell, Found, Questions, Report, test_of
+from ftcot.report.questions import of_config
 from ftcot.report.studies import Study, study
 from ftcot.task.audit import audit
 
 EXAMPLES = 2
 """Overlaps that are shown of each kind."""
-
-SIZES = ("train_size", "validation_size")
-ELSEWHERE = ("folder", "source")
-"""Keys of a task that say where its data are, and change none."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +71,13 @@ class DataCard:
 def cards(report: Report) -> tuple[DataCard, ...]:
     """One for each task and split, in the order of the report's runs; tasks whose runs all ended at curation last."""
     groups: dict[str, list[Source]] = {}
-    for source in (*map(source_of, report.found.runs), *_data_only(report)):
-        groups.setdefault(key(source.config["task"]), []).append(source)
+    for source in (*map(source_of, report.found.runs), *pairs_alone(report.found)):
+        groups.setdefault(test_of(source.config["task"]), []).append(source)
     found = []
     for group in groups.values():
         largest = max(group, key=lambda source: _size(source.counts))
         run = largest.run
-        questions = report.questions[run.task_key] if run is not None else read_questions(largest.config)
+        questions = report.questions[run.task_key] if run is not None else of_config(largest.config)
         own = {source.run.hash for source in group if source.run is not None}
         cells = [cell for cell in report.cells if cell.runs[0].hash in own]
         found.append(build(group, questions, cells, report.questions))
@@ -143,34 +138,17 @@ def duplicates(train: Mapping[int, Sample], test: Mapping[int, Sample]) -> dict[
     return {name: _repeated(sample.question.strip() for sample in samples) for name, samples in parts.items()}
 
 
-def read_questions(config: Mapping[str, Any]) -> Questions:
-    """The questions of a job, read again from its task; empty where its data are not at hand."""
-    try:
-        task = at_hand(build_task(config))
-        parts = task.splits()
-    except InputError as error:
-        return Questions({}, {}, {}, missing=" ".join(str(error).split()))
-    test = {sample.sample_index: sample for sample in parts.test}
-    train = {sample.sample_index: sample for sample in (*parts.train, *parts.validation)}
-    return Questions(train, test, clusters(task, test))
-
-
-def key(task: Mapping[str, Any]) -> str:
-    """Equal for tasks with the same test questions: those that differ in how much of the training set they take, and in
-    where the data are, are one."""
-    kept = {name: value for name, value in task.items() if name not in (*SIZES, *ELSEWHERE)}
-    return json.dumps(kept, sort_keys=True, default=str)
-
-
-def _data_only(report: Report) -> Iterable[Source]:
-    """Of the folders that the report leaves out, those that have pairs and were asked for no more."""
-    for skipped in report.found.skipped:
+def pairs_alone(found: Found) -> list[Source]:
+    """Of the folders that a report leaves out, those that have pairs and were asked for no more (`until=curate`)."""
+    sources = []
+    for skipped in found.skipped:
         try:
             source = read_source(skipped.path)
         except InputError:  # its reason is in the report
             continue
         if source.status.get("state") == "partial":
-            yield source
+            sources.append(source)
+    return sources
 
 
 def _size(counts: Mapping[str, Any]) -> int:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Literal
 
 from ftcot.report.cells import right, templates
-from ftcot.report.grouping import rank, said
+from ftcot.report.grouping import also_differ, rank, said
 from ftcot.report.labels import text
 from ftcot.report.model import Cell, Chart, Finding, Panel, Point, Questions
 from ftcot.statistics.paired import holm
@@ -76,7 +76,7 @@ def _judged(finding: Finding, p: float) -> Finding:
 def _increasing(
     chart: Chart, points: Sequence[Point], where: str, questions: Mapping[tuple[str, str], Questions]
 ) -> list[Finding]:
-    points = _on_the_same_questions(points)
+    points = on_the_same_questions(points)
     if len({point.cell.key for point in points}) < 2:
         return []
     axis = chart.figure.x
@@ -88,7 +88,8 @@ def _increasing(
         f"from {_percent(first.cell)} ({_at(axis, first)}) to {_percent(last.cell)} ({_at(axis, last)}), "
         f"{points_words(trend.effect, trend.low, trend.high)}"
     )
-    return [_finding(chart, words, trend, where, _by_seed(first.cell, last.cell))]
+    beside = also_differ([point.cell for point in points], axis)
+    return [_finding(chart, words, trend, where, _details(beside, _by_seed(first.cell, last.cell)))]
 
 
 def _highest(chart: Chart, panel: Panel, questions: Mapping[tuple[str, str], Questions]) -> list[Finding]:
@@ -97,7 +98,7 @@ def _highest(chart: Chart, panel: Panel, questions: Mapping[tuple[str, str], Que
     assert claim.value is not None
     found = []
     for series in panel.series:
-        points = _on_the_same_questions(series.points)
+        points = on_the_same_questions(series.points)
         groups = {str(point.x): point for point in points}
         if claim.value not in groups or len(groups) < 2:
             continue
@@ -112,11 +113,16 @@ def _highest(chart: Chart, panel: Panel, questions: Mapping[tuple[str, str], Que
             f"{points_words(trend.effect, trend.low, trend.high)}"
         )
         where = ", ".join(text(None, name) for name in (panel.name, series.name) if name)
-        found.append(_finding(chart, words, trend, where, _by_seed(second.cell, ours.cell)))
+        beside = also_differ([point.cell for point in points], chart.figure.x)
+        found.append(_finding(chart, words, trend, where, _details(beside, _by_seed(second.cell, ours.cell))))
     return found
 
 
-def _finding(chart: Chart, words: str, trend: Trend, where: str, seeds: str) -> Finding:
+def _details(beside: str, seeds: str) -> str:
+    return "; ".join(filter(None, [beside and f"there differ too: {beside}", seeds]))
+
+
+def _finding(chart: Chart, words: str, trend: Trend, where: str, details: str) -> Finding:
     assert chart.figure.finding is not None
     return Finding(
         claim=chart.figure.finding.claim,
@@ -128,18 +134,18 @@ def _finding(chart: Chart, words: str, trend: Trend, where: str, seeds: str) -> 
         p=trend.p,
         p_holm=trend.p,
         test=trend.test,
-        detail="; ".join(filter(None, [trend.detail, seeds])),
+        detail="; ".join(filter(None, [trend.detail, details])),
         where=where,
         chart=chart.figure.name,
     )
 
 
-def _on_the_same_questions(points: Sequence[Point]) -> list[Point]:
+def on_the_same_questions(points: Sequence[Point]) -> list[Point]:
     """Those that most of the cells were asked."""
     if not points:
         return []
-    [(asked, _)] = Counter(point.cell.runs[0].asked for point in points).most_common(1)
-    return [point for point in points if point.cell.runs[0].asked == asked]
+    [(exam, _)] = Counter(point.cell.runs[0].exam for point in points).most_common(1)
+    return [point for point in points if point.cell.runs[0].exam == exam]
 
 
 def _by_seed(first: Cell, last: Cell) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ftcot import published
 from ftcot.jobs import NOT_RESULTS
-from ftcot.report.labels import text
+from ftcot.report.labels import text, title
 from ftcot.report.model import Cell
 from ftcot.task.paper import BENCHMARKS
 
@@ -120,6 +120,23 @@ def values(cells: Sequence[Cell], axis: str) -> list[Value]:
         if (value := cell.facts.axis(axis)) is not None:
             groups.setdefault(value, []).append(cell)
     return ordered(axis, groups)
+
+
+SAID: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("kind", "method"), ("kind", "method", "diversity")),
+    **dict.fromkeys(("student", "n_parameters", "family"), ("student",)),
+    "task": ("n_train",),
+}
+"""What an axis says beside itself."""
+
+
+def also_differ(cells: Sequence[Cell], x: str) -> str:
+    """What else differs along a line, which its x says nothing of: `temperature (0, 0.7), epochs (4, 32)`."""
+    found = []
+    for name in PARTING:
+        if name not in (x, *SAID.get(x, ())) and len(there := values(cells, name)) > 1:
+            found.append(f"{title(name)} ({', '.join(text(name, value) for value in there if value is not None)})")
+    return ", ".join(found)
 
 
 def _parted(cells: Sequence[Cell], x: str, series: str | None) -> Iterator[tuple[str, list[Cell]]]:

@@ -25,9 +25,10 @@ from ftcot.errors import InputError
 from ftcot.folder import thaw
 from ftcot.published import Published
 from ftcot.rationales import statistics
-from ftcot.records import Completion, Example, read_json, read_records
+from ftcot.records import Completion, Example, read_records
 from ftcot.report.grouping import said
 from ftcot.report.model import Questions, Run
+from ftcot.report.run_files import read_status
 from ftcot.sample_study import kind_of_completion, rates
 
 BINS = 20
@@ -89,7 +90,7 @@ class Lesson:
     effective_degree: float | None
     """Distinct rationales a question, of all that were drawn."""
     diversity: Mapping[str, float]
-    """Of those that were kept (ftcot/rationales.py, `Diversity`); empty in folders of earlier versions."""
+    """Of those that were kept (ftcot/variety.py, `Diversity`); empty in folders of earlier versions."""
     agreement: float | None
     """Share of a question's answers that equal its most frequent one; None with one a question."""
     lengths: Lengths
@@ -118,8 +119,8 @@ def read_source(folder: Path) -> Source:
     Raises:
         InputError: it was not, or job.yaml or status.json is damaged.
     """
-    status = read_json(folder / "status.json")
-    if not isinstance(status, dict) or "curate" not in (status.get("stages") or ()):
+    status = read_status(folder / "status.json")
+    if "curate" not in (status.get("stages") or ()):
         raise InputError(f"{folder}: no pairs yet")
     return Source(folder, thaw(folder), status)
 

@@ -159,6 +159,8 @@ def protocols(chart: Chart) -> Mapping[str, tuple[str, ...]]:
 def signs(chart: Chart) -> str:
     """What the marks of a chart stand for, in words, to be set below it."""
     cells = [point.cell for point in points(chart)]
+    if chart.figure.kind == "heatmap":
+        return "Numbers: accuracy in percent, after the last epoch. What is empty was not run."
     said = [
         "Filled: these runs, with 95 % intervals." if chart.figure.kind == "curve" else "Lines on bars: 95 % intervals."
     ]

@@ -8,6 +8,7 @@ Finding  "More rationales a question make a better student": holds, p = 0.0004
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import re
@@ -31,6 +32,18 @@ from ftcot.statistics.verdict import Verdict as Verdict
 def family_of(student: str) -> str:
     """A student's name without its size: `gpt2`, `flan-t5`, `smollm2`."""
     return re.sub(r"-(small|base|medium|large|xl|xxl|\d+(\.\d+)?[mb])$", "", student, flags=re.IGNORECASE)
+
+
+SIZES = ("train_size", "validation_size")
+ELSEWHERE = ("folder", "source")
+"""Keys of a task that say where its data are, and change none."""
+
+
+def test_of(task: Mapping[str, Any]) -> str:
+    """Equal for tasks with the same test questions: those that differ in how much of the training set they take, and in
+    where the data are, have the same."""
+    kept = {name: value for name, value in task.items() if name not in (*SIZES, *ELSEWHERE)}
+    return json.dumps(kept, sort_keys=True, default=str)
 
 
 @dataclass(frozen=True)
@@ -95,6 +108,8 @@ class Run:
     """Sample indices of the test questions, ascending."""
     right: Mapping[int, NDArray[np.bool_]] = field(repr=False, compare=False)
     """Verdicts on these by epoch, as many as were evaluated; (n,) each."""
+    gold: tuple[str, ...] = field(default=(), repr=False)
+    """The right answers to these."""
 
     # What follows is read anew each time: 200 runs of it do not fit into memory.
 
@@ -125,6 +140,11 @@ class Run:
         return tuple(sorted(self.right))
 
     @cached_property
+    def exam(self) -> tuple[str, tuple[int, ...], tuple[str, ...]]:
+        """Equal for runs that were asked the same questions, whose answers can be paired."""
+        return (test_of(self.config["task"]), self.asked, self.gold)
+
+    @cached_property
     def task_key(self) -> tuple[str, str]:
         """Of its Questions in the report: the task, and a hash of its config."""
         config = json.dumps(self.config.get("task"), sort_keys=True, default=str)
@@ -134,8 +154,9 @@ class Run:
 def read_epoch(path: Path, epoch: int) -> list[Prediction]:
     """The test predictions of one epoch, by sample."""
     # A line of another epoch does not hold this, so it need not be parsed: texts in it have their quotes escaped.
-    mark = f'"epoch": {epoch}, '.encode()
-    found = [Prediction.from_json(json.loads(line)) for line in path.read_bytes().split(b"\n") if mark in line]
+    mark = re.compile(rb'"epoch":\s*%d\s*[,}]' % epoch)
+    lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
+    found = [Prediction.from_json(json.loads(line)) for line in lines if mark.search(line)]
     chosen = (one for one in found if one.split == "test" and one.epoch == epoch)
     return sorted(chosen, key=lambda prediction: prediction.sample_index)
 
@@ -154,14 +175,16 @@ class Sweep:
     """A sweep folder."""
 
     folder: Path
-    overrides: tuple[str, ...]
-    """Of its command."""
+    commands: tuple[tuple[str, ...], ...]
+    """The words of the commands that together ask for its jobs: overrides, and what stands before them."""
     figures: Mapping[str, tuple[str, ...]]
     """Hashes of the jobs of each figure that it was asked for."""
     jobs: tuple[str, ...]
     """Hashes of all."""
     states: Mapping[str, int]
     """How many jobs are in which state."""
+    own_figures: Mapping[str, Any] = field(default_factory=dict)
+    """What the user's own files said of those of the figures that are not ftcot's."""
 
 
 @dataclass(frozen=True)
@@ -286,7 +309,7 @@ class Comparison:
     """b - a."""
     low: float
     high: float
-    """Paired bootstrap over questions (whole templates)."""
+    """95 %."""
     only_a: int
     only_b: int
     """(question, seed) pairs that one has right and the other wrong."""

@@ -104,7 +104,7 @@ def _comparisons(pairs: Sequence[Comparison]) -> str:
     writer.writerow(["a", "b", "difference", "low", "high", "only_a", "only_b", "p", "p_holm", "test"])
     for one in pairs:
         numbers = (one.difference, one.low, one.high, one.only_a, one.only_b, one.p, one.p_holm, one.test)
-        writer.writerow([_named(one.a), _named(one.b), *numbers])
+        writer.writerow(map(tables.harmless, [_named(one.a), _named(one.b), *numbers]))
     return file.getvalue()
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import yaml
 
 import ftcot
 from ftcot.jobs import NOT_RESULTS, TRAINER_NOT_RESULTS
-from ftcot.redact import without_secrets
+from ftcot.redact import secrets
 from ftcot.report import cells
 from ftcot.report.model import Report, Run
 
@@ -102,7 +102,7 @@ def build(report: Report) -> Provenance:
         sweeps=tuple(
             Sweep(
                 str(sweep.folder),
-                shlex.join(["python", "-m", "ftcot.run", "-m", *sweep.overrides]),
+                " && ".join(shlex.join(["python", "-m", "ftcot.run", "-m", *words]) for words in sweep.commands),
                 shlex.join(["python", "-m", "ftcot.resume", str(sweep.folder)]),
                 sweep.states,
             )
@@ -235,14 +235,25 @@ def _data(run: Run) -> Iterator[tuple[str, str]]:
 
 def clean(value: Any) -> Any:
     """The same without home folders and secrets, in every text of it."""
+    home = str(Path.home())
+    hidden = dict.fromkeys(sorted(secrets(), key=len, reverse=True), "***")  # one may hold another
+    known = hidden if home == "/" else {home: "~"} | hidden
+
+    def cleaned(text: str) -> str:
+        for old, new in known.items():
+            text = text.replace(old, new)
+        return _HOME.sub("~", text) if "/" in text else text
+
+    return _mapped(value, cleaned)
+
+
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        home = str(Path.home())
-        text = value.replace(home, "~") if home != "/" else value
-        return without_secrets(_HOME.sub("~", text))
+        return change(value)
     if isinstance(value, Mapping):
-        return {clean(key): clean(inner) for key, inner in value.items()}
+        return {_mapped(key, change): _mapped(inner, change) for key, inner in value.items()}
     if isinstance(value, tuple | list):
-        return type(value)(map(clean, value))
+        return type(value)(_mapped(inner, change) for inner in value)
     if hasattr(value, "__dataclass_fields__"):
-        return type(value)(**{name: clean(getattr(value, name)) for name in value.__dataclass_fields__})
+        return type(value)(**{name: _mapped(getattr(value, name), change) for name in value.__dataclass_fields__})
     return value

@@ -22,27 +22,40 @@ from ftcot.records import Sample
 from ftcot.report.model import Questions, Run
 from ftcot.task import Task
 from ftcot.task.audit import KINDS
+from ftcot.task.generated.base import GeneratedTask
 from ftcot.task.paper import BENCHMARKS, PaperTask
 
 
 def read_questions(runs: Sequence[Run]) -> dict[tuple[str, str], Questions]:
     """The questions of every task that these runs have, by Run.task_key."""
-    first: dict[tuple[str, str], Run] = {}
+    groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        first.setdefault(run.task_key, run)
-    return {key: _questions(run) for key, run in first.items()}
+        groups.setdefault(run.task_key, []).append(run)
+    return {key: _questions(group) for key, group in groups.items()}
 
 
-def _questions(run: Run) -> Questions:
+def _questions(runs: Sequence[Run]) -> Questions:
+    found = of_config(runs[0].config)
+    known = {index: sample.answer for index, sample in found.test.items()}
+    fitting = [all(known.get(index) == gold for index, gold in zip(*one, strict=True)) for one in _exams(runs)]
+    if found.missing is not None or all(fitting):
+        return found
+    whose = "the runs were" if not any(fitting) else "all of the runs were"  # a file has changed in between
+    return Questions({}, {}, {}, missing=f"its questions are not those that {whose} tested on")
+
+
+def _exams(runs: Sequence[Run]) -> set[tuple[tuple[int, ...], tuple[str, ...]]]:
+    return {(run.asked, run.gold) for run in runs}
+
+
+def of_config(config: Mapping[str, Any]) -> Questions:
+    """The questions of a job, read again from its task; empty where its data are not at hand."""
     try:
-        task = at_hand(build_task(run.config))
+        task = at_hand(build_task(config))
         parts = task.splits()
     except InputError as error:
         return Questions({}, {}, {}, missing=" ".join(str(error).split()))
     test = {sample.sample_index: sample for sample in parts.test}
-    answers = {said.sample_index: said.answer for said in run.said()}
-    if {index: test[index].answer for index in answers if index in test} != answers:
-        return Questions({}, {}, {}, missing="its questions are not those that the runs were tested on")
     train = {sample.sample_index: sample for sample in (*parts.train, *parts.validation)}
     return Questions(train, test, clusters(task, test))
 
@@ -67,7 +80,11 @@ def clusters(task: Task, test: Mapping[int, Sample]) -> dict[int, int]:
     """A number for each test question, the same for those of one template.
 
     Templates are the paper's own where it has them (METHOD, appendix E.3); else questions that differ in numbers only.
+    A generated task draws every question anew, numbers and form alike, and a test has all its forms: these are no
+    sample of forms, so its questions stand each for itself.
     """
+    if isinstance(task, GeneratedTask):
+        return {index: place for place, index in enumerate(test)}
     template: Any = BENCHMARKS[task.name].template if isinstance(task, PaperTask) else None
     key = template or KINDS["numbers"]
     numbers: dict[str, int] = {}

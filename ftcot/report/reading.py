@@ -99,16 +99,17 @@ def nothing_found(folders: Sequence[Path], found: Found) -> InputError:
 
 def _walk(folder: Path) -> Iterator[Place | Sweep | Skipped]:
     """The sweeps and the folders of runs in a folder, itself included, in order of their paths."""
-    if _is_sweep(folder):
-        yield from _sweep(folder)
-        return
-    if any((folder / name).exists() for name in SIGNS):
-        yield Place(folder, _version(folder.parent) if _is_sweep(folder.parent) else None)
-        return
     try:
+        is_sweep, is_run = _is_sweep(folder), any((folder / name).exists() for name in SIGNS)
         inner = sorted(entry.path for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False))
     except OSError as error:
         yield Skipped(folder, f"cannot be read ({error.strerror})")
+        return
+    if is_sweep:
+        yield from _sweep(folder)
+        return
+    if is_run:
+        yield Place(folder, _version(folder.parent) if _is_sweep(folder.parent) else None)
         return
     for path in map(Path, inner):
         if not path.name.startswith(".") and path.name not in CLOSED:
@@ -129,17 +130,20 @@ def _sweep(folder: Path) -> Iterator[Place | Sweep | Skipped]:
         return
     version = settings.get("result_version")
     counted = Counter(str(row.get("state")) for row in states.values())
-    figures = settings.get("figures") or {}
+    figures, own = settings.get("figures") or {}, settings.get("own_figures") or {}
+    options = ["--config-dir", str(settings["config_dir"])] if settings.get("config_dir") else []
+    commands = [*(settings.get("earlier") or ()), settings.get("overrides") or ()]
     yield Sweep(
         folder,
-        tuple(map(str, settings.get("overrides") or ())),
+        tuple((*options, *map(str, words)) for words in commands),
         {str(name): tuple(map(str, hashes)) for name, hashes in figures.items()},
         tuple(str(row.get("hash")) for row in states.values()),
         dict(sorted(counted.items())),
+        own if isinstance(own, dict) else {},
     )
     for row in states.values():
         own = folder / str(row.get("folder"))
-        home = Path(row["home"]) if row.get("home") else own
+        home = Path(str(row["home"])) if row.get("home") else own
         # Until it is done, and filled into the sweep, a job may be at home elsewhere.
         place = own if (own / "score.json").exists() or not home.is_dir() else home
         if place.is_dir():
@@ -155,13 +159,21 @@ def _sweep(folder: Path) -> Iterator[Place | Sweep | Skipped]:
 def _settings(folder: Path) -> Mapping[str, Any]:
     try:
         found = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # 2026-13-45 is a date to YAML, and none
         raise InputError(f"sweep.yaml: cannot be read ({' '.join(str(error).split())})") from None
-    if not isinstance(found, dict) or not isinstance(found.get("figures") or {}, dict):
+    figures = found.get("figures") or {} if isinstance(found, dict) else None
+    if not isinstance(figures, dict) or not all(isinstance(part, list) for part in _parts(found, figures)):
         raise InputError("sweep.yaml: damaged")
     if found.get("schema", SCHEMA) != SCHEMA:  # the first ones had none
         raise InputError(f"sweep.yaml: schema {found['schema']!r} is not one this version reads (up to {SCHEMA})")
-    return found
+    settings: Mapping[str, Any] = found
+    return settings
+
+
+def _parts(found: Mapping[str, Any], figures: Mapping[str, Any]) -> Iterator[Any]:
+    """What has to be a list in sweep.yaml."""
+    yield found.get("overrides") or []
+    yield from figures.values()
 
 
 def _version(folder: Path) -> int | None:
@@ -199,10 +211,10 @@ def _once(runs: Sequence[Run], skipped: list[Skipped]) -> list[Run]:
 def _alike(runs: Sequence[Run], skipped: list[Skipped]) -> list[Run]:
     """The runs, but for those that seem to be the same experiment as another one and are not."""
     known: dict[tuple[str, int], Run] = {}
-    asked: dict[str, tuple[int, ...]] = {}
+    exams: dict[str, Any] = {}
     kept = []
     for run in runs:
-        if asked.setdefault(run.key, run.asked) != run.asked:
+        if exams.setdefault(run.key, run.exam) != run.exam:
             skipped.append(Skipped(run.folder, "the same settings as other runs, and other test questions"))
         elif known.setdefault((run.key, run.facts.seed), run) is not run:
             first = known[run.key, run.facts.seed].folder

@@ -28,8 +28,6 @@ def facts_of(config: Mapping[str, Any], status: Mapping[str, Any], score: Score)
         InputError: job.yaml says too little.
     """
     counts = status.get("counts") or {}
-    if not isinstance(counts, Mapping):
-        raise InputError("status.json: counts is damaged")
     teacher = score.teacher
     trains = score.method in ("fine_tune", "fine_tune_cot")
     return Facts(

@@ -20,7 +20,7 @@ from ftcot.prompts import Method
 from ftcot.records import Completion, Example, read_records
 from ftcot.report.model import Run
 from ftcot.report.run_facts import facts_of, key_of, value_at
-from ftcot.report.run_files import read_object, read_score, read_verdicts
+from ftcot.report.run_files import read_object, read_score, read_status, read_verdicts
 
 
 def read_run(folder: Path, sound: set[bytes]) -> Run:
@@ -44,10 +44,10 @@ def _read(folder: Path, sound: set[bytes]) -> Run:
     if not (folder / "job.yaml").exists():
         raise InputError("half-written: it has no job.yaml")
     config = thaw(folder)
-    status = read_object(folder / "status.json")
+    status = read_status(folder / "status.json")
     refuse_unfinished(folder, config, status)
     score = read_score(folder / "score.json")
-    asked, right = read_verdicts(folder / "predictions.jsonl", score)
+    verdicts = read_verdicts(folder / "predictions.jsonl", score)
     job = status.get("hash")
     if not isinstance(job, str):
         raise InputError("status.json: names no job")
@@ -55,7 +55,8 @@ def _read(folder: Path, sound: set[bytes]) -> Run:
     _refuse_method(config)
     for name, kind in (("completions.jsonl", Completion), ("examples.jsonl", Example)):
         _refuse_damaged(folder / name, kind, sound)
-    return Run(folder, job, key_of(config, score), facts, config, status, score, asked, right)
+    key = key_of(config, score)
+    return Run(folder, job, key, facts, config, status, score, verdicts.asked, verdicts.right, verdicts.gold)
 
 
 def _refuse_method(config: Mapping[str, Any]) -> None:
@@ -73,7 +74,10 @@ def _refuse_damaged(path: Path, kind: type[Completion] | type[Example], sound: s
         return
     digest = hashlib.sha256(path.read_bytes()).digest()
     if digest not in sound:
-        read_records(path, kind)
+        text = "rationale" if kind is Completion else "completion"
+        for number, one in enumerate(read_records(path, kind), start=1):
+            if type(one.sample_index) is not int or type(getattr(one, text)) is not str:
+                raise InputError(f"{path}: record {number} has a damaged sample_index or {text}")
         sound.add(digest)
 
 

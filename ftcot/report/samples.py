@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from ftcot.rationales import diversity, shown
 from ftcot.report.labels import text, title
 from ftcot.report.model import Cell, Chart, Questions, Run
 from ftcot.report.naming import cell_labels
@@ -21,6 +20,7 @@ from ftcot.report.run_facts import marker
 from ftcot.report.studies import Rates
 from ftcot.report.tables import Table, csv_text, file_name, without_empty
 from ftcot.sample_study import KINDS, kinds, rates, reported
+from ftcot.variety import diversity, shown
 
 MEASURES: Mapping[str, str] = {
     "effective_degree": "different rationales",
@@ -39,7 +39,7 @@ class Sampled:
     pairs: float
     """That the student was trained on."""
     diversity: Mapping[str, float]
-    """rationales.Diversity of these pairs; empty where nobody taught."""
+    """variety.Diversity of these pairs; empty where nobody taught."""
 
 
 def of_cell(cell: Cell, questions: Mapping[tuple[str, str], Questions]) -> Sampled:
@@ -49,7 +49,9 @@ def of_cell(cell: Cell, questions: Mapping[tuple[str, str], Questions]) -> Sampl
     return Sampled(
         {kind: fmean(one.get(kind, 0.0) for one in found) for kind in KINDS},
         fmean(run.score.n_examples for run in cell.runs),
-        {name: fmean(one[name] for one in taught) for name in taught[0]} if taught else {},
+        {name: fmean(one[name] for one in taught) for name in taught[0] if all(name in one for one in taught)}
+        if taught
+        else {},
     )
 
 

@@ -85,7 +85,7 @@ def markdown(table: Table) -> str:
 
 def latex(table: Table) -> str:
     """As a LaTeX table, for booktabs."""
-    lines = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in (table.header, *table.rows)]
+    lines = [_latex_row(row) for row in (table.header, *table.rows)]
     columns = "l" * table.n_keys + "r" * (len(table.header) - table.n_keys)
     return "\n".join(
         [
@@ -241,8 +241,13 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: harmless(value) for key, value in row.items()} for row in rows)
     return file.getvalue()
+
+
+def harmless(value: Any) -> Any:
+    """A value that a spreadsheet does not take for a formula: a text that begins like one gets an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def _bounds(low: float, high: float) -> str:
@@ -252,6 +257,18 @@ def _bounds(low: float, high: float) -> str:
 def plain(words: str) -> str:
     """Text that Markdown leaves as it is."""
     return _MARKDOWN.sub(lambda found: f"\\{found[0]}", " ".join(words.split()))
+
+
+def code(words: str) -> str:
+    """Text as a Markdown code span, whatever backticks are in it."""
+    words = " ".join(words.split())
+    fence = "`" * (1 + max((len(ticks) for ticks in re.findall("`+", words)), default=0))
+    return f"{fence}{words}{fence}" if len(fence) == 1 else f"{fence} {words} {fence}"
+
+
+def _latex_row(row: Sequence[str]) -> str:
+    line = " & ".join(map(_latex, row)) + r" \\"
+    return "{}" + line if line[0] in "[*" else line  # else an option of the row's end before it
 
 
 def _latex(words: str) -> str:

@@ -15,7 +15,7 @@ from rich.console import Console
 from ftcot import display
 from ftcot.report.findings import p_words
 from ftcot.report.model import Chart, Finding, Found, Report
-from ftcot.report.tables import Table, of_chart, plain
+from ftcot.report.tables import Table, code, of_chart, plain
 
 WIDEST, LONGEST = 9, 40
 """Columns and rows of a table that is shown on the screen; larger ones are in their files."""
@@ -71,7 +71,7 @@ def markdown(report: Report) -> str:
 def _markdown(report: Report) -> Iterator[str]:
     yield f"# {plain(report.title)}"
     yield ""
-    yield f"{size(report)}. Made by `{report.command}`."
+    yield f"{size(report)}. Made by {code(report.command)}."
     for claim, findings in claims(report.charts):
         yield f"\n## {plain(claim)} — {verdict(findings)}\n"
         for finding in findings:

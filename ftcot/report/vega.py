@@ -113,7 +113,7 @@ def _bars(panel: Panel, seen: Look, x_title: str, name: str, first: bool) -> Any
     whiskers = ran.mark_rule(style="ink", aria=False).encode(
         x=x, xOffset=offset, y="low:Q", y2="high:Q", opacity=opacity
     )
-    layers = [bars, *_levels(panel), whiskers]
+    layers = [bars, *_levels(panel, left=True), whiskers]
     if len(seen.names) > 1:  # so that colour is not the only sign
         marks = ran.mark_point(style="hole", filled=True, size=36, yOffset=-7, opacity=1, aria=False)
         layers.append(marks.encode(x=x, xOffset=offset, y=alt.datum(0), shape=signs["shape"], opacity=opacity))
@@ -184,8 +184,8 @@ def _intervals(ran: alt.Chart, x: Any, color: Any, opacity: Any) -> Any:
     return alt.layer(rule, *caps)
 
 
-def _levels(panel: Panel) -> list[Any]:
-    """Lines for a guess and the teacher, with their names."""
+def _levels(panel: Panel, *, left: bool = False) -> list[Any]:
+    """Lines for a guess and the teacher, with their names: at the right end, or the left one, where bars are low."""
     import altair as alt
 
     layers: list[Any] = []
@@ -203,8 +203,9 @@ def _levels(panel: Panel) -> list[Any]:
                 y="accuracy:Q", description="name:N", tooltip=alt.Tooltip("name:N", title=" ")
             )
         )
-        words = base.mark_text(style="note", align="right", baseline="bottom", dx=-2, dy=-2, fontSize=10, aria=False)
-        layers.append(words.encode(x=alt.value("width"), y="accuracy:Q", text="name:N"))
+        how: dict[str, Any] = {"align": "left", "dx": 2} if left else {"align": "right", "dx": -2}
+        words = base.mark_text(style="note", baseline="bottom", dy=-2, fontSize=10, aria=False, **how)
+        layers.append(words.encode(x=alt.value(0 if left else "width"), y="accuracy:Q", text="name:N"))
     return layers
 
 

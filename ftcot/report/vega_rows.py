@@ -127,4 +127,4 @@ def data(rows: Sequence[Row]) -> alt.InlineData:
     """Rows, written out in the spec."""
     import altair as alt
 
-    return alt.InlineData(values=list(rows))
+    return alt.InlineData(values=tuple(rows))  # altair copies lists deeply, at every step

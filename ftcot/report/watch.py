@@ -19,6 +19,9 @@ from ftcot.ledger import Ledger
 
 Stamp = tuple[tuple[str, int, int], ...]
 
+REST = 4
+"""Times as long as a report took, until the next one: the cores are the sweep's."""
+
 WATCHED = ("sweep.jsonl", "metrics.csv", "score.json")
 
 
@@ -35,11 +38,12 @@ def watch(
     """
     before: Stamp | None = None
     while (running := is_running(folders)) or before is None:
+        began = time.monotonic()
         if (now := stamp(folders)) != before and running:
             make(True)
         before = now
         if running:
-            sleep(seconds)
+            sleep(max(seconds, REST * (time.monotonic() - began)))
     make(False)
 
 

@@ -66,7 +66,10 @@ def increasing(points: Sequence[tuple[float, NDArray[np.bool_]]], clusters: NDAr
     test = f"slope over {len(cells)} points, {describe(slope, cells, clusters)}"
     if single:
         test += ", whose noise is taken from how far the points are off a line"
-    return Trend(effect.value, *effect.interval, slope.p, test, _falls(cells))
+    p = slope.p
+    if slope.value * effect.value < 0:  # it rises on the whole and ends lower, or the other way: neither is shown
+        p, test = 1.0, f"{test}; slope and ends disagree"
+    return Trend(effect.value, *effect.interval, p, test, _falls(cells))
 
 
 def highest(groups: Mapping[str, NDArray[np.bool_]], value: str, clusters: NDArray[np.int_] | None = None) -> Trend:

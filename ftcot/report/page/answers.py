@@ -13,6 +13,7 @@ from typing import Any
 
 from ftcot.report.cells import right
 from ftcot.report.cost import of_cell
+from ftcot.report.findings import on_the_same_questions
 from ftcot.report.grouping import rank, said
 from ftcot.report.labels import percent, text, title
 from ftcot.report.model import Cell, Chart, Finding, Panel, Point, Report, Series
@@ -46,7 +47,11 @@ def answers(report: Report, places: Mapping[str, int]) -> list[dict[str, Any]]:
         ]
         if rows:
             axis = chart.figure.x
-            question = QUESTIONS.get(axis, f"What does the {title(axis)} change here?")
+            claim = chart.figure.finding
+            if claim is not None and claim.test == "highest" and claim.value is not None:
+                question = f"Is {text(axis, claim.value)} the best here?"
+            else:
+                question = QUESTIONS.get(axis, f"What does the {title(axis)} change here?")
             about = {"title": chart.figure.title, "axis": title(axis), "chart": place}
             found.append({"question": question, **about, "rows": rows})
     return found
@@ -71,13 +76,13 @@ def _row(chart: Chart, panel: Panel, series: Series, places: Mapping[str, int]) 
         "gained": int((verdicts > 0).sum()),
         "lost": int((verdicts < 0).sum()),
         "n": len(verdicts),
-        "paper": _paper(axis, panel, series, finding),
+        "paper": _paper(chart, panel, series, (a, b), finding),
     }
 
 
 def _ends(chart: Chart, series: Series) -> tuple[Point, Point] | None:
     """The first and last point of a line; of a claim that one is the highest, the best of the others and that one."""
-    points = sorted(series.points, key=lambda point: rank(chart.figure.x, point.cell))
+    points = sorted(on_the_same_questions(series.points), key=lambda point: rank(chart.figure.x, point.cell))
     claim = chart.figure.finding
     if claim is not None and claim.test == "highest":
         best = [point for point in points if str(point.x) == claim.value]
@@ -89,8 +94,7 @@ def _ends(chart: Chart, series: Series) -> tuple[Point, Point] | None:
         a, b = points[0], points[-1]
     else:
         return None
-    same = a.cell.runs[0].asked == b.cell.runs[0].asked
-    return (a, b) if same and a.cell.key != b.cell.key else None
+    return (a, b) if a.cell.key != b.cell.key else None
 
 
 def _end(axis: str, point: Point, places: Mapping[str, int]) -> dict[str, Any]:
@@ -122,18 +126,24 @@ def _cost(a: Cell, b: Cell) -> list[str]:
     return lines or ["not written down"]
 
 
-def _paper(axis: str, panel: Panel, series: Series, finding: Finding | None) -> str:
-    """What the panel's published points say, of the same line where they have it; else what became of the claim."""
-    names = list(dict.fromkeys(point.series for point in panel.paper))
-    shown = [series.name] if series.name in names else names[:3]
+def _paper(chart: Chart, panel: Panel, series: Series, ends: tuple[Point, Point], finding: Finding | None) -> str:
+    """What the panel's published points say, of the same line and between the same places where they have them; else
+    what became of the claim."""
+    axis, names = chart.figure.x, list(dict.fromkeys(point.series for point in panel.paper))
+    parted = chart.figure.series
+    own = said(parted, ends[0].cell.facts.axis(parted)) if parted else ""
+    shown = [name for name in (series.name, own) if name in names][:1] or names[:3]
     lines = []
     for name in shown:
         points = [point for point in panel.paper if point.series == name]
-        if len(points) > 1:
-            x, y = points[0], points[-1]
+        both = [next((point for point in points if point.x == end.x), None) for end in ends]
+        x, y = both if None not in both else (points[0], points[-1])
+        assert x is not None
+        assert y is not None
+        if x is not y:
             change = 100 * (y.published.accuracy - x.published.accuracy)
-            ends = " → ".join(f"{percent(one.published.accuracy)} ({_short(axis, one.x)})" for one in (x, y))
-            lines.append(f"{text(None, name) or 'published'}: {ends}, {change:+.1f} points ({y.published.protocol})")
+            between = " → ".join(f"{percent(one.published.accuracy)} ({_short(axis, one.x)})" for one in (x, y))
+            lines.append(f"{text(None, name) or 'published'}: {between}, {change:+.1f} points ({y.published.protocol})")
     if lines:
         return "; ".join(lines)
     if finding is None:

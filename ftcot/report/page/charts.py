@@ -11,13 +11,14 @@ from dataclasses import asdict
 from typing import Any
 
 from ftcot.report import labels
+from ftcot.report.looks import look, signs
 from ftcot.report.model import Chart, Finding
 from ftcot.report.vega import spec
 
 
 def about_chart(chart: Chart) -> dict[str, Any]:
     """What the page shows of a chart."""
-    figure = chart.figure
+    figure, seen, drawn = chart.figure, look(chart), spec(chart)
     return {
         "name": figure.name,
         "title": figure.title,
@@ -26,8 +27,10 @@ def about_chart(chart: Chart) -> dict[str, Any]:
         "x": labels.title(figure.x),
         "series": labels.title(figure.series) if figure.series else "",
         "panel": labels.title(figure.panel) if figure.panel else "",
+        "lines": [seen.word(name) for name in seen.names],
+        "signs": signs(chart) if drawn else "",
         "findings": [about_finding(finding) for finding in chart.findings],
-        "spec": spec(chart) or None,
+        "spec": drawn or None,
         "table": [*_points(chart)],
     }
 

@@ -43,7 +43,9 @@ def build(report: Report, detail: int, refresh: int | None) -> tuple[dict[str, A
     """
     parts: dict[str, str] = {}
     tests, trains = test_books(report, detail), train_books(report)
-    books = [_test_about(one, group) for group, one in enumerate(tests)] + [_train_about(one) for one in trains]
+    groups = _group_names(report, tests)
+    books = [_test_about(one, group, groups[group]) for group, one in enumerate(tests)]
+    books += [_train_about(one) for one in trains]
     bound: list[Book] = [*(one.book for one in tests), *(one.book for one in trains)]
     for number, (about, book) in enumerate(zip(books, bound, strict=True)):
         known, packed_parts = book.pack()
@@ -64,14 +66,13 @@ def build(report: Report, detail: int, refresh: int | None) -> tuple[dict[str, A
         "kinds": [{"label": kind, "sentence": sentence} for kind, sentence in KINDS.items()],
         "measures": dict(MEASURES),
         "scorers": list(SCORERS),
-        "seeds": sorted({run.facts.seed for run in report.found.runs}),
         "axes": _axes(report),
         "cells": [_cell(cell, name, report, sampled[cell.key]) for cell, name in zip(report.cells, names, strict=True)],
         "runs": [
             _run(run, place, names[places[run.key]], places[run.key], group_of[place], tests)
             for place, run in enumerate(report.found.runs)
         ],
-        "groups": [{"label": labels.text("task", one.task)} for one in tests],
+        "groups": [{"label": name} for name in groups],
         "books": books,
         "findings": [
             about_finding(finding) | {"chart": place}
@@ -88,12 +89,28 @@ def build(report: Report, detail: int, refresh: int | None) -> tuple[dict[str, A
     return provenance.clean(_plain(payload)), parts
 
 
-def _test_about(one: TestBook, group: int) -> dict[str, Any]:
+def _group_names(report: Report, tests: Sequence[TestBook]) -> list[str]:
+    """The task of each book, and what else tells it from the others of the task."""
+    found = []
+    for one in tests:
+        first = report.found.runs[one.runs[0]].facts
+        rest = [other for other in tests if other.task == one.task]
+        name = labels.text("task", one.task)
+        name += f", {one.split} split" * (len({other.split for other in rest}) > 1)
+        scorers = {report.found.runs[other.runs[0]].facts.scorer for other in rest}
+        found.append(name + f", {first.scorer} scorer" * (len(scorers) > 1))
+    return [
+        f"{name} ({len(one.book.questions)} questions, {place})" if found.count(name) > 1 else name
+        for place, (name, one) in enumerate(zip(found, tests, strict=True), start=1)
+    ]
+
+
+def _test_about(one: TestBook, group: int, name: str) -> dict[str, Any]:
     return {
         "kind": "test",
         "group": group,
         "task": one.task,
-        "label": f"{labels.text('task', one.task)}: test questions",
+        "label": f"{name}: test questions",
         "columns": [list(column) for column in one.columns],
         "missing": one.missing and f"The questions’ texts are not at hand: {one.missing}",
         "sampled": None,
@@ -149,7 +166,8 @@ def _cell(cell: Cell, name: str, report: Report, sampled: Sampled) -> dict[str, 
 
 def _run(run: Run, place: int, name: str, cell: int, group: int, tests: Sequence[TestBook]) -> dict[str, Any]:
     score = run.score
-    last = next(dict(one) for one in score.epochs if one["split"] == "test" and one["epoch"] == score.epoch)
+    tested = (dict(one) for one in score.epochs if one["split"] == "test" and one["epoch"] == score.epoch)
+    last: dict[str, Any] = next(tested, {"accuracies": {}})  # earlier versions listed no epochs
     return {
         "label": name,
         "cell": cell,

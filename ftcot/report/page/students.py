@@ -110,9 +110,6 @@ def _book(report: Report, runs: Sequence[int], detailed: frozenset[int]) -> Test
 
 
 def _asked(run: Run, questions: Questions) -> str:
-    """Equal for runs that were asked the same questions."""
-    if questions.test:
-        asked = [(index, questions.test[index].question) for index in run.asked]
-    else:
-        asked = [(one.sample_index, one.answer) for one in run.said()]
-    return hashlib.sha256(repr((run.facts.task, asked)).encode("utf-8", "surrogatepass")).hexdigest()
+    """Equal for runs that were asked the same questions and are scored alike: what can be compared."""
+    texts = [questions.test[index].question for index in run.asked] if questions.test else []
+    return hashlib.sha256(repr((run.facts.scorer, run.exam, texts)).encode("utf-8", "surrogatepass")).hexdigest()

@@ -31,28 +31,47 @@ async function compare(section, at) {
     return;
   }
   const found = counted(book, a, b);
-  const [low, high] = bootstrap(found.values, found.clusters);
   const known = data.comparisons.find((row) => (`c${row.a}` === a.key && `c${row.b}` === b.key) || (`c${row.a}` === b.key && `c${row.b}` === a.key));
-  const p = mcnemar(found.onlyA, found.onlyB);
   const seeds = found.pairs.length > 1;
   add(section, [
     el("div", { class: "versus" },
       el("div", { class: "card" }, el("h3", {}, "A: ", words(a.name)), el("p", { class: "big" }, percent(found.a / found.n, 2))),
       el("div", { class: "card" }, el("h3", {}, "B: ", words(b.name)), el("p", { class: "big" }, percent(found.b / found.n, 2))),
       el("div", { class: "card" }, el("h3", {}, "B − A"),
-        el("p", { class: "big", id: "difference" }, `${points((found.b - found.a) / found.n)} points`),
-        el("p", {}, `95 % interval ${range(low, high)}: paired bootstrap over ${found.clusters ? "templates" : "questions"}`),
-        el("p", {}, "McNemar’s exact test: ", el("b", { id: "p-value", "data-p": String(p) }, pWords(p))),
-        seeds && el("p", { class: "muted" }, `It takes each of the ${number(found.n)} pairs of a question and a seed (${found.pairs.map(([x]) => x.facts.seed).join(", ")}) as a toss of its own, `
-          + "so it is too sure where seeds agree."),
-        known && el("p", {}, `The report’s own test: ${pWords(known.p)}, corrected for all its comparisons ${pWords(known.p_holm)} (Holm). `,
-          el("span", { class: "muted" }, known.test)))),
+        known ? tested(known, `c${known.a}` === a.key ? 1 : -1) : untested(found, seeds))),
     simpleTable(seeds ? "Pairs of a question and a seed" : "Questions", [
       ["", (row) => row[0]], ["B right", (row) => number(row[1]), "num"], ["B wrong", (row) => number(row[2]), "num"]],
       [["A right", found.both, found.onlyA], ["A wrong", found.onlyB, found.neither]], { id: "crossed" }),
     flipped("Right in B only", "gained", found.rows.filter((row) => row.gain > 0).sort((x, y) => y.gain - x.gain), place, a, b),
     flipped("Right in A only", "lost", found.rows.filter((row) => row.gain < 0).sort((x, y) => x.gain - y.gain), place, a, b),
   ]);
+}
+
+// What the report says of two of its settings; `sign` is -1 where they stand the other way round.
+function tested(known, sign) {
+  const bounds = [sign * known.low, sign * known.high].sort((x, y) => x - y);
+  return [
+    el("p", { class: "big", id: "difference" }, `${points(sign * known.difference)} points`),
+    el("p", {}, `95 % interval ${range(...bounds)}`),
+    el("p", {}, el("b", { id: "p-value", "data-p": String(known.p) }, pWords(known.p)),
+      data.comparisons.length > 1 && `; corrected for the ${number(data.comparisons.length)} comparisons of the report (Holm) ${pWords(known.p_holm)}`),
+    el("p", { class: "muted" }, `The report’s test: ${known.test}.`),
+  ];
+}
+
+// Of two that the report does not compare: what can be counted here.
+function untested(found, seeds) {
+  const [low, high] = bootstrap(found.values, found.clusters);
+  const p = mcnemar(found.onlyA, found.onlyB);
+  return [
+    el("p", { class: "big", id: "difference" }, `${points((found.b - found.a) / found.n)} points`),
+    el("p", {}, `95 % interval ${range(low, high)}: paired bootstrap over ${found.clusters ? "templates" : "questions"}`),
+    el("p", {}, "McNemar’s exact test: ", el("b", { id: "p-value", "data-p": String(p) }, pWords(p)), "; corrected for nothing"),
+    seeds && el("p", { class: "muted" }, `The test takes each of the ${number(found.n)} pairs of a question and a seed (${found.pairs.map(([x]) => x.facts.seed).join(", ")}) as a toss of its own, `
+      + "so it is too sure where seeds agree; and neither it nor the interval knows how other seeds would differ."),
+    !seeds && el("p", { class: "muted" }, "Both are about these two runs: how other seeds would differ is not counted."),
+    found.clusters && el("p", { class: "muted" }, "The test takes questions of one template as if they were apart, so it is too sure where students have all or none of a template."),
+  ];
 }
 
 // Runs of two settings go together by their seed; where seeds differ, in order.
@@ -84,7 +103,7 @@ function counted(book, a, b) {
     sum.values.push((inB - inA) / n);
     clusters.push(book.questions[q].cluster);
   }
-  if (clusters.some((cluster) => cluster !== null)) sum.clusters = clusters;
+  if (clusters.every((cluster) => cluster !== null) && new Set(clusters).size < clusters.length) sum.clusters = clusters;
   return sum;
 }
 

@@ -50,11 +50,12 @@ async function curves(section, at) {
       el("h3", {}, chart.title),
       bringOut(chart),
       chart.spec && el("div", { class: "frame", tabindex: "0", role: "region", "aria-label": `${chart.title}, the figure` }, place),
+      chart.signs && el("p", { class: "muted small" }, chart.signs),
       el("p", {}, chart.caption),
       chart.note && el("p", { class: "muted" }, chart.note),
       chart.findings.length > 0 && el("ul", { class: "plain" }, chart.findings.map((f) =>
         el("li", {}, badge(f.word), ` ${f.where ? `${f.where}: ` : ""}${f.words}; ${pWords(f.p)}, corrected ${pWords(f.p_holm)}`))),
-      el("details", {}, el("summary", {}, `${chart.title} as a table`), chartTable(chart)))]);
+      el("details", { open: !chart.spec }, el("summary", {}, `${chart.title} as a table`), chartTable(chart)))]);
     return [place, chart];
   });
   await loadVega();
@@ -67,7 +68,7 @@ async function curves(section, at) {
 
 // One series in full strength, the others faint: what a click in the legend does, for the keyboard.
 function bringOut(chart) {
-  const names = [...new Set(chart.table.filter((row) => row.series && row.x !== "all").map((row) => row.series))];
+  const names = chart.lines;
   if (names.length < 2 || !chart.spec?.params?.some((param) => param.name === "focus")) return null;
   return select("Bring out", [["", "all series"], ...names.map((name) => [name, name])], "",
     (name) => views.get(chart.name)?.forEach((view) => view.signal("focus", name || null).runAsync()));

@@ -4,7 +4,9 @@ const spoken = (key) => { const text = String(key).replaceAll("_", " "); return 
 
 async function card(section) {
   const cards = await inflatedJson("cards");
-  add(section, [el("h2", { tabindex: "-1" }, "Data card"), studyPart(), cards.map(cardPart)]);
+  add(section, [el("h2", { tabindex: "-1" }, "Data card"),
+    data.runs.length === 0 && [el("ul", { class: "muted" }, data.notes.map((note) => el("li", {}, words(note)))), skippedPart()],
+    studyPart(), cards.map(cardPart)]);
 }
 
 function cardPart(one) {
@@ -148,7 +150,7 @@ async function made(section) {
       ["Scorers", how.scorers.join(", ")],
       ["Seeds", how.seeds.join(", ")],
       ["Machines", counts(how.machines)],
-      ["Results of version", String(how.result_version)],
+      ["Results of version", data.runs.length ? String(how.result_version) : null],
       ["Report by", `ftcot ${how.report_version}`],
       ...Object.entries(how.data).map(([name, place]) => [spoken(name), words(place)]),
     ]),

@@ -1,6 +1,6 @@
 // The sections, the address, the theme, the keys.
 
-const SECTIONS = [
+const ALL_SECTIONS = [
   ["overview", "Overview", overview],
   ["curves", "Curves", curves],
   ["runs", "Runs", runs],
@@ -11,7 +11,9 @@ const SECTIONS = [
   ["made", "How it was made", made],
   ["run", null, run],
 ];
-const PRINTED = ["overview", "curves", "runs", "card", "cost", "made"];
+// Of folders with pairs and no score there is nothing else to show.
+const SECTIONS = data.runs.length ? ALL_SECTIONS : ALL_SECTIONS.filter(([name]) => ["card", "made"].includes(name));
+const PRINTED = ["overview", "curves", "runs", "card", "cost", "made"].filter((name) => SECTIONS.some(([other]) => other === name));
 const KEEP = ["overview", "curves", "runs", "card", "cost", "made"]; // built once; the others depend on the address
 
 const sections = {};
@@ -46,7 +48,7 @@ let current = null;
 
 async function arrive() {
   const { tab, at } = placeNow();
-  const name = sections[tab] ? tab : "overview";
+  const name = sections[tab] ? tab : SECTIONS[0][0];
   const moved = current !== null && (current !== name || !KEEP.includes(name));
   for (const [other, section] of Object.entries(sections)) section.hidden = other !== name;
   for (const [other, label] of SECTIONS) {

@@ -1,13 +1,14 @@
 // Overview: the findings, what they cost, what the paper has, what was left out.
 
 function overview(section) {
+  const most = Math.max(...data.cells.map((cell) => cell.last.seeds));
   const tasks = [...new Set(data.cells.map((cell) => cell.task))];
   add(section, [
     el("h2", { tabindex: "-1" }, "Overview"),
     el("p", { class: "lead" },
       `${several(data.runs.length, "run")} of ${several(data.cells.length, "setting")} on ${listed(tasks)}. `,
-      data.seeds.length > 1
-        ? `A setting is a set of runs that differ in their seed only (up to ${data.seeds.length} seeds); intervals are 95 %.`
+      most > 1
+        ? `A setting is a set of runs that differ in their seed only (up to ${most} seeds); intervals are 95 %.`
         : "One seed each: how much another seed would change is not known; intervals (95 %) are over questions only."),
     data.notes.length > 0 && el("ul", { class: "muted" }, data.notes.map((note) => el("li", {}, words(note)))),
     findingsPart(),
