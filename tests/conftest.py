@@ -29,6 +29,11 @@ def _folder(variable: str, name: str) -> Path | None:
     return folder.resolve() if folder.is_dir() else None
 
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # In the background of a shell Ctrl-C is ignored, and so it would be in the commands that tests start and stop.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder with the paper's data."""
