@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftcot.errors import cause_of
 from ftcot.job import Job, build
-from ftcot.process import end_with_launcher, settle_libraries
+from ftcot.process import FONTS, end_with_launcher, settle_libraries
 from ftcot.speeds import Speed
 
 if TYPE_CHECKING:
@@ -46,12 +46,13 @@ NEW_TOKENS = (8, 64)
 
 def main() -> int:
     """Answer the requests on stdin, one line each as it is done."""
-    settle_libraries()
     end_with_launcher()
-    answers = sys.stdout
-    with redirect_stdout(sys.stderr):  # libraries may talk
+    answers, requests = sys.stdout, json.load(sys.stdin)
+    fonts = Path(requests[0]["config"]["paths"]["cache"]) / FONTS
+    with redirect_stdout(sys.stderr), tempfile.TemporaryDirectory() as own:  # libraries may talk
+        settle_libraries(fonts if fonts.is_dir() else Path(own))
         libraries = _imported()
-        for request in json.load(sys.stdin):
+        for request in requests:
             try:
                 told: dict[str, Any] = {"speed": asdict(measure(request, libraries))}
             except Exception as error:

@@ -214,8 +214,18 @@ def describe_death(code: int, words: str = "") -> str:
     return f"the worker was killed by {name}{hint}"
 
 
-def settle_libraries() -> None:
-    """Tell the libraries of this process, by its environment, what they are to know before they are imported."""
+FONTS = "matplotlib"
+"""The folder for it in `paths.cache`."""
+
+
+def settle_libraries(fonts: Path) -> None:
+    """Tell the libraries of this process, by its environment, what they are to know before they are imported.
+
+    Args:
+        fonts: where matplotlib may keep its list of the machine's fonts. torchmetrics imports it wherever it is
+            installed, and without a word it would write into the user's home.
+    """
+    os.environ.setdefault("MPLCONFIGDIR", str(fonts))
     if "OMP_WAIT_POLICY" not in os.environ:
         # GNU OpenMP's threads spin while they wait: beside another job on the same cores a small student crawled at
         # 400 tokens a second. Spinning this briefly it makes 4,300, and on quiet cores 10,300 instead of 11,000.

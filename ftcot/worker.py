@@ -25,7 +25,7 @@ from ftcot import stop
 from ftcot.errors import InputError, JobError, cause_of
 from ftcot.folder import thaw
 from ftcot.log import Log
-from ftcot.process import PEER_GONE, end_with_launcher, settle_libraries
+from ftcot.process import FONTS, PEER_GONE, end_with_launcher, settle_libraries
 from ftcot.ranks import Ranks, is_peer_gone
 from ftcot.status import STAGES, Status
 from ftcot.stop import Stop
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
         return _say(str(error), 2)
     except Stop as asked:
         return 128 + asked.number
-    settle_libraries()
+    settle_libraries(Path(config["paths"]["cache"]) / FONTS)
     if not ranks.first:
         return _follow(folder, config, status, ranks)
     try:
