@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, NamedTuple, Protocol
 
 from ftcot.errors import InputError
@@ -25,6 +26,21 @@ TOLERANCE = 1e-6
 """Two numbers this close are the same answer."""
 
 Candidate = Literal["first", "last"]
+
+# A pattern is looked for several times faster where its first character is one of a few, so these begin with a set of
+# characters, and say behind it what may stand there. tests/test_answers.py holds them against the plain ones.
+_NUMBER = re.compile(r"[-\d](?<!-(?!\d))\d*(?:\.\d+)?", re.ASCII)
+"""-?\\d+(?:\\.\\d+)?"""
+_WHOLE_NUMBER = re.compile(r"\$?\s*(-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)", re.ASCII)
+_READERS_NUMBER = re.compile(r"(?<![\d.])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?", re.ASCII)
+_NUMERIC = re.compile(r"[-\d.,]+", re.ASCII)
+"""All that a reader's number, and what decides whether it is one, can consist of."""
+_LOGGED_NUMBER = re.compile(r"[-\d](?<!-(?!\d))\d*\.?\d*", re.ASCII)
+"""-?\\d+\\.?\\d*"""
+_YES_OR_NO = re.compile(r"(?:yes|no)(?<!\wyes)(?<!\wno)\b")
+"""\\b(?:yes|no)\\b"""
+_SEPARATED_YES_OR_NO = re.compile(r"""(?:yes|no)(?<![^"'.\s:,]yes)(?<![^"'.\s:,]no)(?![^"'.\s:,])""")
+"""What is a word of its own once quotes, white space and `.:,` are spaces."""
 
 
 class AnswerKind(Protocol):
@@ -76,7 +92,7 @@ class Number:
         return 0.0
 
     def candidates(self, text: str) -> list[str]:
-        found = re.findall(r"-?\d+(?:\.\d+)?", text.replace(",", ""), flags=re.ASCII)
+        found = _NUMBER.findall(text.replace(",", ""))
         return [str(float(number)) for number in found] if self.as_float else found
 
     def same(self, prediction: str, answer: str) -> bool:
@@ -86,12 +102,15 @@ class Number:
         return prediction == answer
 
     def whole(self, text: str) -> str | None:
-        found = re.fullmatch(r"\$?\s*(-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)", _trimmed(text), flags=re.ASCII)
+        found = _WHOLE_NUMBER.fullmatch(_trimmed(text))
         return found[1].replace(",", "") if found else None
 
     def last(self, text: str) -> str | None:
-        found = re.findall(r"(?<![\d.])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?", text, flags=re.ASCII)
-        return found[-1].replace(",", "") if found else None
+        for part in reversed(_NUMERIC.findall(text)):
+            if found := _READERS_NUMBER.findall(part):
+                number: str = found[-1]
+                return number.replace(",", "")
+        return None
 
     def equivalent(self, prediction: str, answer: str) -> bool:
         return abs(float(prediction) - float(answer.replace(",", ""))) <= TOLERANCE
@@ -114,19 +133,18 @@ class Choice:
         return 1 / len(self.letters)
 
     def candidates(self, text: str) -> list[str]:
-        return [character for character in text if character in self.letters]
+        return _letters(self.letters).any.findall(text)
 
     def same(self, prediction: str, answer: str) -> bool:
         return prediction == answer
 
     def whole(self, text: str) -> str | None:
-        found = re.fullmatch(rf"\(?([{self.letters}])\)?", _trimmed(text))
+        found = _letters(self.letters).whole.fullmatch(_trimmed(text))
         return found[1] if found else None
 
     def last(self, text: str) -> str | None:
-        bracketed: list[str] = re.findall(rf"\(([{self.letters}])\)", text)
-        alone: list[str] = re.findall(rf"(?<![\w'])([{self.letters}])(?![\w']| [a-z])", text)
-        found = bracketed or alone
+        letters = _letters(self.letters)
+        found: list[str] = letters.bracketed.findall(text) or letters.alone.findall(text)
         return found[-1] if found else None
 
     def equivalent(self, prediction: str, answer: str) -> bool:
@@ -146,8 +164,7 @@ class YesNo:
         return 0.5
 
     def candidates(self, text: str) -> list[str]:
-        words = re.sub(r"[\"'\n.\s:,]", " ", text.lower()).split(" ")
-        return [word for word in words if word in ("yes", "no")]
+        return _SEPARATED_YES_OR_NO.findall(text.lower())
 
     def same(self, prediction: str, answer: str) -> bool:
         return prediction == answer.lower()
@@ -157,7 +174,7 @@ class YesNo:
         return word if word in ("yes", "no") else None
 
     def last(self, text: str) -> str | None:
-        found = re.findall(r"\b(yes|no)\b", text.lower())
+        found: list[str] = _YES_OR_NO.findall(text.lower())
         return found[-1] if found else None
 
     def equivalent(self, prediction: str, answer: str) -> bool:
@@ -177,7 +194,7 @@ class Text:
         return 0.0
 
     def candidates(self, text: str) -> list[str]:
-        rest = re.sub(r"[\"'\n.\s]", "", text)
+        rest = "".join(text.split()).replace('"', "").replace("'", "").replace(".", "")
         return [rest] if rest else []
 
     def same(self, prediction: str, answer: str) -> bool:
@@ -209,7 +226,7 @@ class LoggedNumber(Number):
     """
 
     def candidates(self, text: str) -> list[str]:
-        found = re.findall(r"-?\d+\.?\d*", re.sub("[,:]", "", text), flags=re.ASCII)
+        found = _LOGGED_NUMBER.findall(text.replace(",", "").replace(":", ""))
         return [number.removesuffix(".") for number in found]
 
     def same(self, prediction: str, answer: str) -> bool:
@@ -277,6 +294,31 @@ def candidate(kind: AnswerKind, text: str, answer: str, which: Candidate) -> Rea
         return Reading(None, False)
     prediction = found[0] if which == "first" else found[-1]
     return Reading(prediction, kind.same(prediction, answer))
+
+
+def contains(kind: AnswerKind, text: str, answer: str) -> bool:
+    """Whether any candidate of `text` by the paper's rule equals gold."""
+    return any(kind.same(found, answer) for found in set(kind.candidates(text)))
+
+
+class _Letters(NamedTuple):
+    """The patterns of a choice."""
+
+    any: re.Pattern[str]
+    whole: re.Pattern[str]
+    bracketed: re.Pattern[str]
+    alone: re.Pattern[str]
+
+
+@cache
+def _letters(letters: str) -> _Letters:
+    one = f"[{re.escape(letters)}]"
+    return _Letters(
+        any=re.compile(one),
+        whole=re.compile(rf"\(?({one})\)?"),
+        bracketed=re.compile(rf"\(({one})\)"),
+        alone=re.compile(rf"{one}(?<![\w'].)(?![\w']| [a-z])"),
+    )
 
 
 def _trimmed(text: str) -> str:

@@ -11,8 +11,8 @@ used at one time or another (first: camera-ready code; last: most of the recorde
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from ftcot import answers
@@ -29,11 +29,12 @@ from ftcot.filters.math_verify import MathVerify
 from ftcot.filters.none import Everything
 from ftcot.filters.vote import Majority
 from ftcot.prompts import Template
-from ftcot.rationales import statistics
+from ftcot.rationales import Tally
 from ftcot.records import Completion, Example, Sample, SampleKey
+from ftcot.sampled import MOST
 from ftcot.task import Task
 from ftcot.teacher import Diversity, Teacher
-from ftcot.variety import diversity as diversity_of
+from ftcot.variety import Tally as VarietyTally
 
 FilterName = Literal[
     "none", "answer", "format", "length", "duplicate", "equations", "math_verify", "vote", "judge"
@@ -41,6 +42,9 @@ FilterName = Literal[
 
 ANSWER_CHECKS = frozenset({"answer", "math_verify"})
 """Filters that keep right completions only, by gold."""
+
+TOGETHER = 1000
+"""Completions, or a few more, of whole questions that filters are shown at once."""
 
 
 @dataclass(frozen=True)
@@ -115,25 +119,26 @@ class Curated:
 
 
 def judge(
-    completions: Sequence[Completion], samples: Sequence[Sample], kind: AnswerKind, which: Candidate
+    completions: Iterable[Completion], samples: Iterable[Sample], kind: AnswerKind, which: Candidate
 ) -> list[Completion]:
     """The completions with `prediction` and `correct` set; a recording that kept no answer text keeps its verdict, and
     what it calls right has gold's answer, as a filter may ask for one."""
     gold = {sample.key: sample.answer for sample in samples}
-    judged = []
-    for completion in completions:
-        if completion.answer_text is not None:
-            reading = answers.candidate(kind, completion.answer_text, gold[completion.sample_key], which)
-            completion = replace(completion, prediction=reading.prediction, correct=reading.correct)
-        elif completion.correct and completion.prediction is None:
-            completion = replace(completion, prediction=gold[completion.sample_key])
-        judged.append(completion)
-    return judged
+    return [judged(completion, kind, gold[completion.sample_key], which) for completion in completions]
+
+
+def judged(completion: Completion, kind: AnswerKind, answer: str, which: Candidate) -> Completion:
+    """One completion, as `judge` has it."""
+    if completion.answer_text is not None:
+        return completion.judged(*answers.candidate(kind, completion.answer_text, answer, which))
+    if completion.correct and completion.prediction is None:
+        return completion.judged(answer, completion.correct)
+    return completion
 
 
 def curate(
     samples: Sequence[Sample],
-    completions: Sequence[Completion],
+    completions: Iterable[Completion],
     template: Template,
     diversity: Diversity,
     curation: Curation,
@@ -144,35 +149,124 @@ def curate(
     Raises:
         JobError: not one survives.
     """
-    by_sample: dict[SampleKey, list[Completion]] = {sample.key: [] for sample in samples}
-    for completion in completions:
-        if completion.sample_key in by_sample and diversity.selects(completion):
-            by_sample[completion.sample_key].append(completion)
-    selected = [completion for sample in samples for completion in by_sample[sample.key]]
-    known = {sample.key: sample for sample in samples}
-    reasons, counted = reject(selected, known, curation, context)
-    dropped = Counter(reason for reason in reasons if reason)
-    kept = [completion for completion, reason in zip(selected, reasons, strict=True) if reason is None]
-    examples = [template.example(known[each.sample_key], each.rationale, each.draw) for each in kept]
-    if not examples:
-        why = ", ".join(f"{n} {reason}" for reason, n in dropped.most_common()) or "there were none"
-        raise JobError(
-            f"no training pair is left of {len(selected)} completions for {len(samples)} questions ({why}): "
+    curating = Curating({sample.key: sample for sample in samples}, template, diversity, curation, context)
+    examples = tuple(curating.examples(curating.arranged(completions)))
+    return Curated(examples, curating.counts())
+
+
+class OutOfOrderError(Exception):
+    """Completions do not come in the order of the samples."""
+
+
+class Curating:
+    """Curation of a stream: completions go in, pairs come out, and what became of the completions is counted.
+
+    As `curate` in all it says, but no more than TOGETHER completions and those of one question are held (and what
+    sampled.py holds); all of them where a filter wants to see them at once.
+    """
+
+    def __init__(
+        self,
+        samples: Mapping[SampleKey, Sample],
+        template: Template,
+        diversity: Diversity,
+        curation: Curation,
+        context: Context,
+        described: int = MOST,
+    ) -> None:
+        """
+        Args:
+            described: completions that the costly figures are taken from; of more, a sample is.
+        """
+        self.samples = samples
+        self.template, self.diversity, self.curation, self.context = template, diversity, curation, context
+        self._at_once = any(FILTERS[name](curation).at_once for name in curation.filters)
+        self._said, self._shown = Tally(described), VarietyTally(described)
+        self._dropped: Counter[str] = Counter()
+        self._kept = self._answered = self._with_pairs = 0
+        self._counted: dict[str, Any] = {}
+
+    def examples(self, completions: Iterable[Completion]) -> Iterator[Example]:
+        """The pairs, as soon as the filters have spoken.
+
+        Args:
+            completions: in the order of the samples, as teachers give them; `arranged` puts others into it.
+        Raises:
+            OutOfOrderError: one comes whose question has been passed.
+            JobError: all have come, and not one is kept.
+        """
+        for block in self._blocks(completions):
+            reasons, counted = reject(block, self.samples, self.curation, self.context)
+            self._counted |= counted
+            latest: SampleKey | None = None
+            for completion, reason in zip(block, reasons, strict=True):
+                self._said.add(completion)
+                if reason is not None:
+                    self._dropped[reason] += 1
+                    continue
+                key = completion.sample_key
+                if key != latest:
+                    latest = key
+                    sample = self.samples[key]
+                    self._with_pairs += 1
+                self._kept += 1
+                self._shown.add(key, completion.rationale)
+                yield self.template.example(sample, completion.rationale, completion.draw)
+        if not self._kept:
+            raise self._nothing_left()
+
+    def arranged(self, completions: Iterable[Completion]) -> Iterator[Completion]:
+        """Those that are selected, in the order of the samples, each question's as they come; all of them are held."""
+        by_sample: dict[SampleKey, list[Completion]] = {}
+        for completion in completions:
+            if completion.sample_key in self.samples and self.diversity.selects(completion):
+                by_sample.setdefault(completion.sample_key, []).append(completion)
+        return (completion for key in self.samples for completion in by_sample.get(key, ()))
+
+    def counts(self) -> Mapping[str, Any]:
+        """What `Curated` says, once all examples have been taken."""
+        figures = self._said.statistics()
+        return {
+            "completions": figures.n,
+            "kept": self._kept,
+            "dropped": dict(self._dropped.most_common()),
+            "questions": len(self.samples),
+            "questions_without": len(self.samples) - self._with_pairs,
+            "questions_unanswered": len(self.samples) - self._answered,
+            "effective_diversity": round(figures.effective_degree, 3),
+            "statistics": figures.to_json(),
+            "diversity": self._shown.diversity().to_json(),
+            **self._counted,
+        }
+
+    def _blocks(self, completions: Iterable[Completion]) -> Iterator[list[Completion]]:
+        """Those that are selected, whole questions at a time."""
+        block: list[Completion] = []
+        latest: SampleKey | None = None
+        to_come = iter(self.samples)
+        for completion in completions:
+            key = completion.sample_key
+            if not self.diversity.selects(completion) or key not in self.samples:
+                continue
+            if key != latest:
+                if key not in to_come:  # which goes on to where it is
+                    raise OutOfOrderError
+                latest = key
+                self._answered += 1
+                if len(block) >= TOGETHER and not self._at_once:
+                    yield block
+                    block = []
+            block.append(completion)
+        if block:
+            yield block
+
+    def _nothing_left(self) -> JobError:
+        n = self._dropped.total()
+        why = ", ".join(f"{n} {reason}" for reason, n in self._dropped.most_common()) or "there were none"
+        return JobError(
+            f"no training pair is left of {n} completions for {len(self.samples)} questions ({why}): "
             "nothing to train on; try another teacher, a higher diversity or another curation.filter"
         )
-    figures = statistics(selected)
-    counts = {
-        "completions": len(selected),
-        "kept": len(examples),
-        "dropped": dict(dropped.most_common()),
-        "questions": len(samples),
-        "questions_without": len(samples) - len({example.sample_index for example in examples}),
-        "questions_unanswered": sum(not said for said in by_sample.values()),
-        "effective_diversity": round(figures.effective_degree, 3),
-        "statistics": figures.to_json(),
-        "diversity": diversity_of((each.sample_key, each.rationale) for each in kept).to_json(),
-    }
-    return Curated(tuple(examples), counts | counted)
 
 
 def reject(

@@ -22,16 +22,21 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from io import BufferedReader
+from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar, cast
 
 from ftcot.errors import InputError
 
 SCHEMA = 1
 """Version of the records on disk. A reader refuses a newer one."""
+
+BLOCK = 1 << 20
+"""Bytes of a file that are read at once."""
 
 STALE = 5
 """How often a file is opened again that was replaced meanwhile, as a file system over a network tells its readers."""
@@ -50,7 +55,8 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object, `schema` first."""
-        return {"schema": SCHEMA} | {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        layout = _layout(type(self))  # type: ignore[arg-type]
+        return {"schema": SCHEMA} | dict(zip(layout.names, layout.of_record(self), strict=True))
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
@@ -59,13 +65,16 @@ class Record:
         Raises:
             InputError: a field is missing or unknown, or the schema is newer than this program.
         """
+        layout = _layout(cls)  # type: ignore[arg-type]
         values = dict(row)
         schema = values.pop("schema", None)
         if not isinstance(schema, int) or schema > SCHEMA:
             raise InputError(f"schema {schema!r} is not one this version reads (up to {SCHEMA})")
         for name in cls.retired:
             values.pop(name, None)
-        if unknown := values.keys() - _names(cls):  # type: ignore[arg-type]
+        if values.keys() == layout.known:
+            return layout.make(cls, layout.of_row(values))
+        if unknown := values.keys() - layout.known:
             raise InputError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
         try:
             return cls(**values)
@@ -133,6 +142,16 @@ class Completion(Record):
     @property
     def sample_key(self) -> SampleKey:
         return (self.task, self.version, self.sample_index)
+
+    def judged(self, prediction: str | None, correct: bool) -> Completion:
+        """With this verdict. As `dataclasses.replace`, which takes ten times as long."""
+        if self.prediction == prediction and self.correct is correct:
+            return self
+        layout = _layout(Completion)
+        values = list(layout.of_record(self))
+        place = layout.names.index("prediction")
+        values[place : place + 2] = (prediction, correct)
+        return layout.make(Completion, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +268,36 @@ class Score(Record):
 R = TypeVar("R", bound=Record)
 
 
+class _Layout(NamedTuple):
+    """How records of one kind are taken apart and put together."""
+
+    names: tuple[str, ...]
+    """Of the fields."""
+    known: frozenset[str]
+    of_record: Callable[[Any], tuple[Any, ...]]
+    """All values of a record."""
+    of_row: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+    """All values of a JSON object that has every field."""
+    thawed: type
+    """The same class, not frozen."""
+
+    def make(self, kind: type[R], values: Iterable[Any]) -> R:
+        """A record of these values.
+
+        A frozen class sets each field by a call, which is most of what it takes to read one, and ten times as much as
+        without. So it is frozen when all are set.
+        """
+        record = self.thawed(*values)
+        record.__class__ = kind
+        return cast(R, record)
+
+
 @cache
-def _names(kind: type[Record]) -> frozenset[str]:
-    return frozenset(field.name for field in dataclasses.fields(kind))  # type: ignore[arg-type]
+def _layout(kind: type[Record]) -> _Layout:
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    names = tuple(field.name for field in fields)
+    thawed = dataclasses.make_dataclass(kind.__name__, names, bases=kind.__bases__, slots=True, eq=False)
+    return _Layout(names, frozenset(names), attrgetter(*names), itemgetter(*names), thawed)
 
 
 def read_json(path: Path) -> Any:
@@ -269,11 +315,13 @@ def read_json(path: Path) -> Any:
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers (from 1) and JSON objects of `path`, which may be gzipped. Blank lines are skipped.
 
+    One line at a time is held, whatever the size of the file.
+
     Raises:
         InputError: the file cannot be read, or a line, named by its number, is damaged.
     """
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        if not line.strip():
+    for number, line in enumerate(_lines(path), start=1):
+        if not line or line.isspace():
             continue
         try:
             row = json.loads(line)
@@ -290,19 +338,29 @@ def read_records(path: Path, kind: type[R]) -> list[R]:
     Raises:
         InputError: a line, named by its number, is not such a record.
     """
-    records = []
+    return list(stream_records(path, kind))
+
+
+def stream_records(path: Path, kind: type[R]) -> Iterator[R]:
+    """The records of a JSONL file, one at a time.
+
+    Raises:
+        InputError: a line, named by its number, is not such a record.
+    """
     for number, row in read_jsonl(path):
         try:
-            records.append(kind.from_json(row))
+            yield kind.from_json(row)
         except InputError as error:
             raise InputError(f"{path}, line {number}: {error}") from None
-    return records
+
+
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def to_line(row: Mapping[str, Any] | Record) -> str:
     """One line of JSONL, with its newline."""
     values = row.to_json() if isinstance(row, Record) else row
-    line = json.dumps(values, ensure_ascii=False) + "\n"
+    line = _as_json(values) + "\n"
     try:
         line.encode()
     except UnicodeEncodeError:
@@ -312,8 +370,8 @@ def to_line(row: Mapping[str, Any] | Record) -> str:
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Write a JSONL file whole or not at all."""
-    write_atomic(path, "".join(map(to_line, records)))
+    """Write a JSONL file whole or not at all. Records are taken one at a time, so they may be a stream."""
+    write_atomic(path, (to_line(record).encode() for record in records))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -345,6 +403,40 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a file, one at a time, without the byte order mark that Windows writes."""
+    number = 0
+    try:
+        with _open(path) as file:
+            # Through a buffer: a GzipFile's own lines are put together by Python.
+            plain = BufferedReader(gzip.GzipFile(fileobj=file), BLOCK) if path.suffix == ".gz" else file
+            for number, line in enumerate(plain, start=1):
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}, line {number}: not UTF-8 text ({error})") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+
+
+def _open(path: Path) -> BufferedReader:
+    """The file, its first block read: a small one cannot be replaced any more before it is read."""
+    for tried in range(STALE + 1):
+        try:
+            file = cast(BufferedReader, path.open("rb", buffering=BLOCK))
+            try:
+                file.peek(1)
+            except BaseException:
+                file.close()
+                raise
+            return file
+        except OSError as error:
+            if error.errno != errno.ESTALE or tried == STALE:
+                raise
+    raise AssertionError  # the last try has returned or raised
 
 
 def _bytes(path: Path) -> bytes:

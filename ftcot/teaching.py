@@ -9,16 +9,15 @@ kept 2,574 of 3,360 completions (786 wrong answer); 5.9 of 8 rationales a questi
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ftcot import display
-from ftcot.curation import curate as curate_completions
-from ftcot.curation import judge, vanilla
+from ftcot.curation import Curating, OutOfOrderError, judge, vanilla
 from ftcot.filters import Context
 from ftcot.folder import began
 from ftcot.prompts import DEMONSTRATION
-from ftcot.records import Completion, read_records, write_records
+from ftcot.records import Completion, stream_records, write_records
 from ftcot.running import Run, progress_bar
 from ftcot.teacher import Bill, Progress, Session
 from ftcot.teacher.live import Live
@@ -72,19 +71,41 @@ def curate(run: Run) -> None:
     job, train = run.job, run.splits.train
     if job.method.name == "fine_tune":
         curated = vanilla(train, run.template)
+        write_records(run.folder / "examples.jsonl", curated.examples)
+        counts = curated.counts
     elif job.needs_teacher:
-        completions = read_records(run.folder / "completions.jsonl", Completion)
-        template = run.template if job.method.trains else DEMONSTRATION
-        with progress_bar(run.console, "filtering") as report:
-            context = Context(job.task, job.teacher, _session(run, report))
-            curated = curate_completions(train, completions, template, job.diversity, job.curation, context)
+        counts = _from_completions(run)
     else:
         return
-    write_records(run.folder / "examples.jsonl", curated.examples)
-    run.status.count({"curation": curated.counts})
-    if "judge_cost_usd" in curated.counts:
-        run.status.update(judge_cost_usd=curated.counts["judge_cost_usd"])
-    run.console.print(describe_curation(curated.counts), soft_wrap=True)
+    run.status.count({"curation": counts})
+    if "judge_cost_usd" in counts:
+        run.status.update(judge_cost_usd=counts["judge_cost_usd"])
+    run.console.print(describe_curation(counts), soft_wrap=True)
+
+
+def _from_completions(run: Run) -> Mapping[str, Any]:
+    """Write the pairs that are made of the teacher's completions; returns what is counted of them.
+
+    Both files are read and written a line at a time, as the teachers' completions come by sample.
+    """
+    job, train = run.job, run.splits.train
+    template = run.template if job.method.trains else DEMONSTRATION
+    with progress_bar(run.console, "filtering") as report:
+        context = Context(job.task, job.teacher, _session(run, report))
+
+        def stored() -> Iterator[Completion]:
+            return stream_records(run.folder / "completions.jsonl", Completion)
+
+        def curating() -> Curating:
+            return Curating({s.key: s for s in train}, template, job.diversity, job.curation, context)
+
+        try:
+            way = curating()
+            write_records(run.folder / "examples.jsonl", way.examples(stored()))
+        except OutOfOrderError:  # a file of somebody's own
+            way = curating()
+            write_records(run.folder / "examples.jsonl", way.examples(way.arranged(stored())))
+        return way.counts()
 
 
 def describe_curation(counts: Mapping[str, Any]) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from math import fsum, sqrt
 
 from ftcot.equations import find
 from ftcot.rationales import normalise
 from ftcot.records import Example
+from ftcot.sampled import MOST, Question, Sampled
 
 PHRASE = 4
 """Words in a row that count as one phrase."""
@@ -64,30 +65,52 @@ class Diversity:
     length_spread: float
     """Standard deviation of their lengths in words, as a share of the mean length, the mean over questions that have
     two; at least 0. Short answers and long ones, or always the same."""
+    sampled: int | None = None
+    """Rationales that the figures were taken from; None: all (ftcot/sampled.py)."""
 
     def to_json(self, digits: int = 4) -> dict[str, float]:
         """The figures, rounded, to be written down."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.sampled is None:
+            del values["sampled"]
         return {name: round(value, digits) if isinstance(value, float) else value for name, value in values.items()}
 
 
-def diversity(said: Iterable[tuple[Hashable, str]]) -> Diversity:
+def diversity(said: Iterable[tuple[Question, str]]) -> Diversity:
     """How much rationales differ that belong to the same question.
 
     Args:
         said: question and rationale, in any order.
     """
-    by_question: dict[Hashable, dict[str, str]] = {}
-    n = 0
+    tally = Tally()
     for question, rationale in said:
-        by_question.setdefault(question, {}).setdefault(normalise(rationale), rationale)
-        n += 1
-    questions = len(by_question)
-    if not questions:
-        return Diversity(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    rows = [_variety(texts) for texts in by_question.values()]
-    several = [row for row, texts in zip(rows, by_question.values(), strict=True) if len(texts) > 1]
-    return Diversity(n, questions, *_means(rows)[:4], *(_means(several)[4:] if several else (0.0, 0.0)))
+        tally.add(question, rationale)
+    return tally.diversity()
+
+
+class Tally:
+    """Diversity in the making, for streams. The rationales of a sample of the questions are held (sampled.py)."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._said: Sampled[str] = Sampled(most)
+
+    def add(self, question: Question, rationale: str) -> None:
+        if self._said.takes(question):
+            self._said.add(question, rationale)
+
+    def diversity(self) -> Diversity:
+        if not self._said.n_kept:
+            return Diversity(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        different: list[dict[str, str]] = []
+        for rationales in self._said:
+            different.append({})
+            for rationale in rationales:
+                different[-1].setdefault(normalise(rationale), rationale)
+        rows = [_variety(texts) for texts in different]
+        several = [row for row, texts in zip(rows, different, strict=True) if len(texts) > 1]
+        means = (*_means(rows)[:4], *(_means(several)[4:] if several else (0.0, 0.0)))
+        found = Diversity(self._said.n, self._said.questions, *means)
+        return found if self._said.whole else replace(found, sampled=self._said.n_kept)
 
 
 def _means(rows: Sequence[Sequence[float]]) -> list[float]:

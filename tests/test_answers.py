@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftcot.answers import SCORERS, AnswerKind, Choice, LoggedNumber, Number, Text, YesNo, candidate
+from ftcot.answers import SCORERS, AnswerKind, Choice, LoggedNumber, Number, Text, YesNo, candidate, contains
 from ftcot.errors import InputError
 
 KINDS = [Number(), Number(as_float=True), Choice("ABC"), YesNo(), Text()]
@@ -143,3 +146,81 @@ def test_a_gold_answer_of_another_kind_is_refused(kind: AnswerKind, answer: str)
 
 def test_a_guess_is_as_good_as_the_kind_allows() -> None:
     assert [kind.random_accuracy for kind in KINDS] == [0, 0, 1 / 3, 0.5, 0]
+
+
+PLAIN: dict[str, Callable[[str], object]] = {
+    # The rules as METHOD has them, which the patterns of answers.py say in another way.
+    "number": lambda text: re.findall(r"-?\d+(?:\.\d+)?", text.replace(",", ""), flags=re.ASCII),
+    "logged": lambda text: [
+        found.removesuffix(".") for found in re.findall(r"-?\d+\.?\d*", re.sub("[,:]", "", text), flags=re.ASCII)
+    ],
+    "last number": lambda text: next(
+        (
+            found.replace(",", "")
+            for found in reversed(
+                re.findall(r"(?<![\d.])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?", text, flags=re.ASCII)
+            )
+        ),
+        None,
+    ),
+    "letters": lambda text: [character for character in text if character in "ABC"],
+    "last letter": lambda text: next(
+        reversed(re.findall(r"\(([ABC])\)", text) or re.findall(r"(?<![\w'])([ABC])(?![\w']| [a-z])", text)), None
+    ),
+    "yes or no": lambda text: [
+        word for word in re.sub(r"[\"'\n.\s:,]", " ", text.lower()).split(" ") if word in ("yes", "no")
+    ],
+    "last yes or no": lambda text: next(reversed(re.findall(r"\b(yes|no)\b", text.lower())), None),
+    "text": lambda text: [rest] if (rest := re.sub(r"[\"'\n.\s]", "", text)) else [],
+}
+FAST: dict[str, Callable[[str], object]] = {
+    "number": Number().candidates,
+    "logged": LoggedNumber().candidates,
+    "last number": Number().last,
+    "letters": Choice("ABC").candidates,
+    "last letter": Choice("ABC").last,
+    "yes or no": YesNo().candidates,
+    "last yes or no": YesNo().last,
+    "text": Text().candidates,
+}
+PIECES = [
+    "yes",
+    "no",
+    "Yes",
+    "NO",
+    "A",
+    "B",
+    "(C)",
+    " ",
+    "\n",
+    "\t",
+    "\u00a0",
+    "\x1c",
+    ".",
+    ",",
+    ":",
+    "'",
+    '"',
+    "-",
+    "1",
+]
+PIECES += ["23", "456", "1,234", "0.5", ".5", "5.", "٣", "²", "é", "_", "a", "the", "$", "(", ")", "!", "ſ", "İ"]
+written = st.lists(st.sampled_from(PIECES), max_size=24).map("".join) | st.text(max_size=30)
+
+
+@settings(max_examples=300)
+@given(written)
+@pytest.mark.parametrize("rule", PLAIN)
+def test_the_quick_patterns_find_what_the_plain_rules_find(rule: str, text: str) -> None:
+    assert FAST[rule](text) == PLAIN[rule](text)
+
+
+@given(written, st.sampled_from(KINDS))
+def test_a_text_contains_the_answer_if_any_candidate_is_it(text: str, kind: AnswerKind) -> None:
+    answer = {"Number": "1,234", "Choice": "A", "YesNo": "No", "Text": "23"}[type(kind).__name__]
+    assert contains(kind, text, answer) is any(kind.same(found, answer) for found in kind.candidates(text))
+
+
+@given(st.text("^-]AB\\ x"), st.sampled_from(["A-C", "^AB", "A\\B"]))
+def test_letters_of_a_choice_are_letters_whatever_they_mean_in_a_pattern(text: str, letters: str) -> None:
+    assert Choice(letters).candidates(text) == [character for character in text if character in letters]

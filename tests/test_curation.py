@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import io
+import re
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from ftcot import curation, teaching
 from ftcot.answers import Number
 from ftcot.checks import Checker
 from ftcot.compose import Composer, conf_dir
-from ftcot.curation import FILTERS, Curated, Curation, judge, vanilla
+from ftcot.curation import FILTERS, TOGETHER, Curated, Curating, Curation, OutOfOrderError, judge, vanilla
 from ftcot.curation import curate as curate_in
 from ftcot.errors import InputError, JobError
+from ftcot.filters import Filter, Verdicts
 from ftcot.grid import expand
 from ftcot.hashes import FileHashes
 from ftcot.prompts import Method
-from ftcot.records import Completion, Sample
+from ftcot.records import Completion, Example, Sample, read_records, write_records
 from ftcot.teacher import Diversity
 from tests.test_filters import context
 
@@ -273,3 +281,113 @@ def test_a_judge_that_is_not_asked_makes_no_other_job(data_dir: Path, tmp_path: 
     (answer, judged) = job_hashes(data_dir, tmp_path, *named)
     assert [answer] == job_hashes(data_dir, tmp_path, "curation.filter=answer")
     assert answer != judged
+
+
+def right_ones(n: int, draws: int) -> Iterator[Completion]:
+    """Of as many questions as it takes, in their order."""
+    return (completion(place // draws, place % draws, str(place // draws), correct=True) for place in range(n))
+
+
+@given(completions, st.integers(1, 10), st.sampled_from(["answer", "none", "vote", "duplicate"]))
+def test_a_stream_is_curated_as_a_list_is(said: list[Completion], degree: int, name: Any) -> None:
+    judged = judge(sorted(said, key=lambda c: c.sample_index), SAMPLES, Number(), "first")
+    rest = (TEMPLATE, Diversity(degree, 0.7), Curation(filter=name))
+    try:
+        curated = curate(SAMPLES, judged, *rest)
+    except JobError as error:
+        with pytest.raises(JobError, match=re.escape(str(error))):
+            list(Curating({s.key: s for s in SAMPLES}, *rest, context(Number())).examples(iter(judged)))
+        return
+    way = Curating({s.key: s for s in SAMPLES}, *rest, context(Number()))
+    assert tuple(way.examples(iter(judged))) == curated.examples
+    assert way.counts() == curated.counts
+
+
+def test_a_stream_is_read_no_further_than_it_has_to_be() -> None:
+    """Neither what is read ahead nor what is held grows with the stream."""
+    n, draws = 20 * TOGETHER, 8
+    samples = {s.key: s for s in (Sample("t", 1, index, "?", str(index), "train") for index in range(n // draws))}
+    gone: list[object] = []
+    watched: list[object] = []
+
+    def stream() -> Iterator[Completion]:
+        for said in right_ones(n, draws):
+            watched.append(weakref.ref(said, gone.append))
+            yield said
+
+    way = Curating(samples, TEMPLATE, Diversity(draws, 0.7), Curation(), context(Number()), described=100)
+    most_ahead = most_alive = 0
+    for taken, _ in enumerate(way.examples(stream())):
+        most_ahead = max(most_ahead, len(watched) - taken)
+        most_alive = max(most_alive, len(watched) - len(gone))
+    assert way.counts()["kept"] == n
+    assert most_ahead <= TOGETHER + draws + 1
+    assert most_alive <= 2 * TOGETHER + draws + 1
+    assert way.counts()["statistics"]["sampled"] <= 100
+    assert way.counts()["statistics"]["n"] == n
+
+
+def test_the_figures_of_many_are_those_of_a_sample_of_their_questions() -> None:
+    samples = {s.key: s for s in (Sample("t", 1, index, "?", str(index), "train") for index in range(500))}
+    found = []
+    for described in (4000, 400):
+        way = Curating(samples, TEMPLATE, Diversity(8, 0.7), Curation(), context(Number()), described)
+        assert len(list(way.examples(right_ones(4000, 8)))) == 4000
+        found.append(way.counts())
+    assert found[0].keys() == found[1].keys()
+    whole, few = (counts["statistics"] for counts in found)
+    assert "sampled" not in whole
+    assert few["sampled"] == found[1]["diversity"]["sampled"] == 400
+    assert {**few, "sampled": None} == {**whole, "sampled": None}  # all of these questions are alike
+
+
+def test_a_stream_in_another_order_is_refused_and_can_be_arranged() -> None:
+    said = [completion(2, 0, "2", correct=True), completion(0, 0, "0", correct=True), completion(9, 0, "9")]
+    way = Curating({s.key: s for s in SAMPLES}, TEMPLATE, Diversity(1, 0.7), Curation(), context(Number()))
+    with pytest.raises(OutOfOrderError):
+        list(way.examples(said))
+    again = Curating({s.key: s for s in SAMPLES}, TEMPLATE, Diversity(1, 0.7), Curation(), context(Number()))
+    assert [e.sample_index for e in again.examples(again.arranged(said))] == [0, 2]
+
+
+def test_a_filter_that_wants_all_at_once_is_shown_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[int] = []
+
+    class Watching(Filter):
+        def verdicts(self, completions: Any, samples: Any, context: Any) -> Verdicts:
+            shown.append(len(completions))
+            return Verdicts([None] * len(completions))
+
+    class Greedy(Watching):
+        at_once = True
+
+    n = 3 * TOGETHER
+    samples = {s.key: s for s in (Sample("t", 1, index, "?", str(index), "train") for index in range(n))}
+    for watching, blocks in ((Watching, [TOGETHER] * 3), (Greedy, [n])):
+        shown.clear()
+        monkeypatch.setattr(curation, "FILTERS", {**FILTERS, "none": lambda _, filter=watching: filter()})
+        way = Curating(samples, TEMPLATE, Diversity(1, 0), Curation(filter="none"), context(Number()), described=0)
+        assert sum(1 for _ in way.examples(right_ones(n, 1))) == n
+        assert shown == blocks
+
+
+@pytest.mark.parametrize("backwards", [False, True], ids=["by sample", "in another order"])
+def test_the_stage_writes_the_same_pairs_whatever_the_order_of_its_file(tmp_path: Path, backwards: bool) -> None:
+    said = judge([completion(index, 0, str(index)) for index in range(5)], SAMPLES, Number(), "first")
+    write_records(tmp_path / "completions.jsonl", said[::-1] if backwards else said)
+    counted: dict[str, Any] = {}
+    job = SimpleNamespace(
+        method=SimpleNamespace(name="fine_tune_cot", trains=True),
+        needs_teacher=True,
+        **{"task": context(Number()).task, "teacher": None, "cache": tmp_path, "curation": Curation()},
+        diversity=Diversity(1, 0),
+    )
+    run = SimpleNamespace(
+        **{"job": job, "folder": tmp_path, "template": TEMPLATE, "console": Console(file=io.StringIO())},
+        splits=SimpleNamespace(train=tuple(SAMPLES)),
+        status=SimpleNamespace(count=counted.update, update=counted.update),
+    )
+    teaching.curate(run)  # type: ignore[arg-type]
+    found = read_records(tmp_path / "examples.jsonl", Example)
+    assert found == list(curate(SAMPLES, said, TEMPLATE, Diversity(1, 0), Curation()).examples)
+    assert counted["curation"]["kept"] == 5

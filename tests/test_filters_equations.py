@@ -225,7 +225,7 @@ PIECES = (
 
 def read_in_full(text: str) -> list[Equation]:
     """What is found where no pattern and no statement is left out for want of a sign."""
-    patterns = tuple((("",), pattern, replacement) for _, pattern, replacement in notation._REWRITES)
+    patterns = tuple((("",), False, pattern, replacement) for _, _, pattern, replacement in notation._REWRITES)
     with mock.patch.multiple(notation, _REWRITES=patterns, _END=re.compile("(?!)")):
         return find(text)
 

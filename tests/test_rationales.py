@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftcot.rationales import equations, normalise, statistics
+from ftcot.rationales import Tally, equations, normalise, statistics
 from ftcot.records import Completion
 
 
@@ -110,3 +113,44 @@ def test_the_effective_degree_is_between_one_and_the_draws(rows: list[tuple[int,
     said = [completion(index, draw, text) for draw, (index, text) in enumerate(rows)]
     most = max(sum(index == other for other, _ in rows) for index, _ in rows)
     assert 1 <= statistics(said).effective_degree <= min(3, most)
+
+
+SIGNS = str.maketrans({"×": "*", "⋅": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "—": "-", "’": "'", "ʼ": "'"})
+MARKDOWN = re.compile(r"(?m)^\s*(?:[-*•]+\s+)*|(?<![\d)\s])\s*\*\*|\*\*(?!\s*[\d(.-])")
+MEANING = re.compile(
+    r"\d+(?:\.\d+)?|\.\d+|[^\W\d_]+(?:'[^\W\d_]+)*|[+=<>^%]|/(?=\s*[$(.]?\d)"
+    r"|(?<=[\d)%\s])(?:-|\*{1,2})(?=\s*[$(]*[-.]?\d)|(?<![\w-])-(?=\$?\.?\d)"
+    r"|\((?=[-$.(\s]*\d)|(?<=[\d)%])\s*\)"
+)
+
+
+def plainly(text: str) -> str:
+    """`normalise` without its short cuts."""
+    text = MARKDOWN.sub(" ", unicodedata.normalize("NFC", text).translate(SIGNS).casefold())
+    found = MEANING.findall(re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text))
+    tokens = [token.strip().replace("'", "").replace("$", "") for token in found]
+    for index in range(1, len(tokens) - 1):
+        if tokens[index] == "x" and tokens[index - 1][-1] in "0123456789)%" and tokens[index + 1][0] in ".0123456789(":
+            tokens[index] = "*"
+    return " ".join(tokens)
+
+
+PIECES = ["-", "*", "**", "•", "\n", " ", "\t", "1", "23", "1,234", "12,3456", ".5", "3.", "x", "X", "(", ")", "$", "%"]
+PIECES += ["/", "=", "a", "Total", "don't", "'", "’", "×", "–", "é", "e\u0301", "ß", "İ", "_", "²", "٣", ":", "\x1c"]
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from(PIECES), max_size=20).map("".join) | st.text(max_size=30))
+def test_no_short_cut_makes_another_normal_form(text: str) -> None:
+    assert normalise(text) == plainly(text)
+
+
+def test_of_many_completions_a_sample_of_the_questions_is_looked_at() -> None:
+    tally = Tally(most=100)
+    for index in range(100):
+        for draw in range(4):
+            tally.add(completion(index, draw, f"1 + 1 = 2 {'a' * draw}", prediction=str(draw), correct=draw == 0))
+    found = tally.statistics()
+    assert (found.n, found.samples, found.accuracy, found.sampled) == (400, 100, 0.25, 100)
+    assert (found.effective_degree, found.equations, found.agreement) == (4, 1, 0.25)
+    assert found.finish_reasons == {"unknown": 400}

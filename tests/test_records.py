@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import gzip
 import json
+import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +16,14 @@ from hypothesis import strategies as st
 
 from ftcot.errors import InputError
 from ftcot.records import (
+    STALE,
     Completion,
     Example,
     Prediction,
     read_json,
     read_jsonl,
     read_records,
+    stream_records,
     to_line,
     write_records,
 )
@@ -128,3 +134,93 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.json").write_bytes(b'"\xe9"')
     with pytest.raises(InputError, match="not UTF-8"):
         read_json(tmp_path / "latin.json")
+
+
+completions = st.builds(
+    Completion,
+    task=text,
+    version=st.integers(1),
+    sample_index=st.integers(0),
+    draw=st.none() | st.integers(0),
+    prompt=st.none() | text,
+    rationale=text,
+    prediction=st.none() | text,
+    correct=st.none() | st.booleans(),
+)
+
+
+@given(completions, st.none() | text, st.booleans())
+def test_a_verdict_changes_nothing_else(completion: Completion, prediction: str | None, correct: bool) -> None:
+    before = completion.to_json()
+    found = completion.judged(prediction, correct)
+    assert found == dataclasses.replace(completion, prediction=prediction, correct=correct)
+    assert found.judged(prediction, correct) is found
+    assert completion.to_json() == before
+
+
+@given(completions)
+def test_what_is_read_is_as_frozen_as_what_is_made(completion: Completion) -> None:
+    read = Completion.from_json(completion.to_json())
+    assert type(read) is Completion
+    assert (read, repr(read)) == (completion, repr(completion))
+    assert pickle.loads(pickle.dumps(read)) == completion
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        read.task = "other"  # type: ignore[misc]
+    example = Example.from_json(Example("p", "c", 1).to_json())
+    assert {example: 1}[Example("p", "c", 1)] == 1
+
+
+def test_a_stream_of_records_is_read_and_written_a_line_at_a_time(tmp_path: Path) -> None:
+    numbers: list[int] = []
+
+    def examples() -> Iterator[Example]:
+        for number in range(5):
+            numbers.append(number)
+            yield Example("p" * 10, "c", number)
+
+    write_records(tmp_path / "whole.jsonl", examples())
+    assert numbers == [0, 1, 2, 3, 4]
+    lines = (tmp_path / "whole.jsonl").read_bytes().splitlines(keepends=True)
+    damaged = tmp_path / "damaged.jsonl"
+    damaged.write_bytes(b"".join([*lines[:3], b"{\n", *lines[3:]]))
+    found = stream_records(damaged, Example)
+    assert [next(found).sample_index for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(InputError, match="line 4: not valid JSON"):
+        next(found)
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz"])
+def test_lines_end_at_newlines_only_and_a_byte_order_mark_is_read_over(tmp_path: Path, ending: str) -> None:
+    content = b'\xef\xbb\xbf{"a": "\xe2\x80\xa8\xc2\x85"}\r\n \xc2\xa0\n{"a": "2"}'
+    path = tmp_path / f"x{ending}"
+    path.write_bytes(gzip.compress(content) if ending.endswith(".gz") else content)
+    assert list(read_jsonl(path)) == [(1, {"a": "\u2028\x85"}), (3, {"a": "2"})]
+
+
+def test_a_line_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(b'{"a": 1}\n{"a": "\xe9"}\n')
+    with pytest.raises(InputError, match=r"x.jsonl, line 2: not UTF-8 text"):
+        list(read_jsonl(tmp_path / "x.jsonl"))
+
+
+@pytest.mark.parametrize("failures", [1, STALE, STALE + 1])
+def test_a_file_that_is_replaced_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    write_records(tmp_path / "x.jsonl", [Example("p", "c", 0)])
+    opened: list[Path] = []
+    real = Path.open
+
+    def stale(path: Path, *arguments: object, **named: object) -> object:
+        opened.append(path)
+        if len(opened) <= failures:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path, *arguments, **named)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", stale)
+    if failures > STALE:
+        with pytest.raises(InputError, match="Stale file handle"):
+            read_records(tmp_path / "x.jsonl", Example)
+    else:
+        assert len(read_records(tmp_path / "x.jsonl", Example)) == 1
+        assert len(opened) == failures + 1

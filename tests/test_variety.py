@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ftcot.rationales import normalise
 from ftcot.records import Example, read_jsonl
-from ftcot.variety import Diversity, diversity, path, shown
+from ftcot.variety import Diversity, Tally, diversity, path, shown
 
 CANDY = (  # text-davinci-002 at T = 0.7, multiarith question 0
     "Debby and her sister have 32 + 42 = 74 pieces of candy. After eating 35, they have 74 - 35 = 39 left.",
@@ -140,3 +140,15 @@ def test_recorded_rationales_differ_this_much(
     assert found.effective_degree == pytest.approx(effective_degree, abs=0.005)
     assert found.paths == pytest.approx(paths, abs=0.005)
     assert found.dissimilarity == pytest.approx(dissimilarity, abs=0.0005)
+
+
+def test_of_many_rationales_those_of_a_sample_of_the_questions_are_compared() -> None:
+    tally = Tally(most=50)
+    for question in range(40):
+        for text in ("1 + 1 = 2", "2 = 1 + 1", "so it is 2"):
+            tally.add(question, text)
+    found = tally.diversity()
+    assert (found.n, found.questions, found.sampled) == (120, 40, 48)
+    assert (found.effective_degree, found.paths) == (3, 3)
+    assert found.to_json()["sampled"] == 48
+    assert "sampled" not in diversity([(0, "1 + 1 = 2")]).to_json()

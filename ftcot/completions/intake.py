@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
-from ftcot.completions.rows import digest
+from ftcot.completions.digests import Digests, digest
 from ftcot.completions.selection import set_of
 from ftcot.errors import JobError
 from ftcot.records import sync_folder
@@ -44,7 +44,7 @@ class Intake:
         """Rows that the store, or the import itself, had already."""
         self._folder: Path | None = None
         self._files: dict[tuple[str, str], BinaryIO] = {}
-        self._present: dict[tuple[str, str], set[int]] = {}
+        self._present: dict[tuple[str, str], Digests] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -68,13 +68,13 @@ class Intake:
         """
         place = (row.key.teacher, row.completion.task)
         if place not in self._present:
-            self._present[place] = {digest(*present.key) for present in self.store.scan(*place)}
-        name = digest(*row.key)
+            self._present[place] = Digests()
+            for present in self.store.scan(*place):
+                self._present[place].add(digest(*present.key))
         group = Group(*place, set_of(row))
-        if name in self._present[place]:
+        if not self._present[place].add(digest(*row.key)):
             self.known[group] += 1
             return False
-        self._present[place].add(name)
         self.added[group] += 1
         if write:
             try:

@@ -9,7 +9,6 @@ An export keeps the key, so that a job that asks for this completion finds it in
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -80,12 +79,6 @@ def flaw_of(row: StoredRow) -> str | None:
     """What is wrong with a row of the store; None: nothing."""
     values = values_of(row)
     return next(_flaws(row.completion, values["key"], row.stored, values.get("paid")), None)
-
-
-def digest(*parts: object) -> int:
-    """A number that stands for the parts in a set of millions; two sets of parts never share one."""
-    text = repr(parts).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "big")
 
 
 def is_incomplete(completion: Completion) -> bool:

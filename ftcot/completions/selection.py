@@ -16,7 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from ftcot.completions.rows import digest, is_incomplete
+from ftcot.completions.digests import Digests, digest
+from ftcot.completions.rows import is_incomplete
 from ftcot.errors import InputError
 from ftcot.records import Completion
 from ftcot.teacher import Progress, no_progress
@@ -102,32 +103,29 @@ class Count:
     """Lines with the key of another line."""
     left: int = 0
     """Rationales whose whole completion is not there, and that do not count."""
-    _first: dict[int, str] = field(default_factory=dict)
+    _first: dict[bytes, str] = field(default_factory=dict)
     """Of keys that several lines have: when the first of them was stored. (Its place may change: a merge.)"""
-    _alone: set[int] = field(default_factory=set)
+    _alone: set[bytes] = field(default_factory=set)
     """Rationales without a whole completion."""
 
     def look(self, report: Progress = no_progress) -> None:
         """Go through the rows once."""
         total = self.selection.n_lines()
-        seen: set[int] = set()
-        halves: set[int] = set()
-        wholes: set[int] = set()
-        repeated: set[int] = set()
+        seen, halves, wholes = Digests(), Digests(), Digests()
+        repeated: set[bytes] = set()
         n_halves = 0
         for done, row in enumerate(self.selection.rows(), start=1):
             name = digest(*row.key)
-            if name in seen:
+            if not seen.add(name):
                 self.repeated += 1
                 repeated.add(name)
             else:
-                seen.add(name)
                 half = is_incomplete(row.completion)
                 n_halves += half
                 (halves if half else wholes).add(_said(row))
             if done % 1000 == 0:
                 report(done, total, "looking through")
-        self._alone = halves - wholes
+        self._alone = {said for said in halves if said not in wholes}
         self.left = 0 if self.incomplete else len(self._alone)
         if repeated:
             for row in self.selection.rows():
@@ -137,7 +135,7 @@ class Count:
 
     def rows(self) -> Iterator[StoredRow]:
         """Those that count, after `look`."""
-        taken: set[int] = set()
+        taken: set[bytes] = set()
         for row in self.selection.rows():
             if self._first and (name := digest(*row.key)) in self._first:
                 if name in taken or row.stored != self._first[name]:
@@ -181,7 +179,7 @@ def how(completions: Iterable[Completion]) -> str:
     return ", ".join(dict.fromkeys(shown)) or "not recorded"
 
 
-def _said(row: StoredRow) -> int:
+def _said(row: StoredRow) -> bytes:
     """What a rationale and the completion made of it have in common."""
     key = row.key
     return digest(key.teacher, key.sample, key.prompt_sha256, key.draw, row.completion.rationale)

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from ftcot.completions.digests import Digests, digest
 from ftcot.completions.questions import Questions, at_hand
-from ftcot.completions.rows import digest, is_incomplete, is_verdict
+from ftcot.completions.rows import is_incomplete, is_verdict
 from ftcot.completions.selection import Selection, how, set_of
 from ftcot.errors import InputError
 from ftcot.rationales import Statistics, Tally
@@ -113,20 +114,19 @@ def figures(selection: Selection, words: Sequence[str] = (), report: Progress = 
 
     groups: dict[tuple[str, str, str], _Group] = defaultdict(_Group)
     holdings: dict[tuple[str, str], Holding] = {}
-    seen: set[int] = set()
+    seen = Digests()
     total = selection.n_lines()
     for done, row in enumerate(selection.rows(), start=1):
         teacher, task = row.key.teacher, row.completion.task
         holding = holdings.setdefault((teacher, task), Holding(teacher, task))
-        name = digest(*row.key)
-        _count(holding, row, repeated=name in seen)
-        if name not in seen and not is_incomplete(row.completion) and not is_verdict(row.completion):
+        new = seen.add(digest(*row.key))
+        _count(holding, row, repeated=not new)
+        if new and not is_incomplete(row.completion) and not is_verdict(row.completion):
             group = groups[teacher, task, set_of(row)]
             group.first = group.first or row.completion
             group.correct_only |= row.completion.correct_only
             known = questions(task)
             group.tally.add(row.completion if known is None else known.judge(row.completion))
-        seen.add(name)
         if done % 1000 == 0:
             report(done, total)
     if not holdings:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ftcot.completions.rows import digest, flaw_of
+from ftcot.completions.digests import Digests, digest
+from ftcot.completions.rows import flaw_of
 from ftcot.completions.selection import count_lines
 from ftcot.errors import InputError
 from ftcot.teacher import Progress, no_progress
@@ -76,7 +77,7 @@ def verify(
     if not folders:
         raise InputError(f"{store.root}: no such completions are stored there (another cache: --cache FOLDER)")
     for folder in folders:
-        seen: set[int] = set()
+        seen = Digests()
         for path in segments_in(folder):
             try:
                 _check_segment(store, path, seen, findings, told)
@@ -95,7 +96,7 @@ def _folders(store: CompletionStore, teacher: str | None, task: str | None) -> I
 
 
 def _check_segment(
-    store: CompletionStore, path: Path, seen: set[int], findings: Findings, report: Callable[[int], None]
+    store: CompletionStore, path: Path, seen: Digests, findings: Findings, report: Callable[[int], None]
 ) -> None:
     flaws: list[str] = []
     findings.n_segments += 1
@@ -110,9 +111,7 @@ def _check_segment(
                 f"{path}, line {row.line}: is of {row.key.teacher} and {row.completion.task}, and nobody looks for it "
                 f"here; move it to {store.folder(row.key.teacher, row.completion.task)}"
             )
-        name = digest(*row.key)
-        findings.repeated += name in seen
-        seen.add(name)
+        findings.repeated += not seen.add(digest(*row.key))
         if row.line % 1000 == 0:
             report(findings.n_lines)
     findings.damaged += flaws[:SHOWN]

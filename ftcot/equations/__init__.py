@@ -12,8 +12,8 @@ Rounding is allowed as far as it is written: 10 / 3 = 3.33 holds, 10 / 3 = 3.34 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise, product, starmap, takewhile
 from typing import Literal, NamedTuple
 
@@ -147,13 +147,24 @@ def _converts(said: list[Token], left: _Side, right: _Side) -> bool:
     return len(measures) > len({number for number, _ in measures}) or bool(named & COUNTS_OF_MANY)
 
 
-def _readings(said: list[Token]) -> Iterator[Reading]:
+def _readings(said: list[Token]) -> tuple[Reading, ...]:
     """The ways to read these tokens."""
+    percent = mixed = False
+    slashes = 0
+    before = None
+    for kind, text, _ in said:
+        percent = percent or kind == "percent"
+        mixed = mixed or kind == before == "number"
+        slashes += text == "/"
+        before = kind
+    return _ways(percent, mixed, slashes > 1)
+
+
+@cache
+def _ways(percent: bool, mixed: bool, right: bool) -> tuple[Reading, ...]:
     percents: tuple[Literal["share", "unit", "part"], ...] = ("share", "unit", "part")
-    percent = percents if any(token.kind == "percent" for token in said) else percents[:1]
-    mixed = (True, False) if any(a.kind == b.kind == "number" for a, b in pairwise(said)) else (True,)
-    right = (False, True) if sum(token.text == "/" for token in said) > 1 else (False,)
-    return starmap(Reading, product(percent, mixed, right))
+    choices = product(percents if percent else percents[:1], (True, False)[: 1 + mixed], (False, True)[: 1 + right])
+    return tuple(starmap(Reading, choices))
 
 
 def _values(said: list[Token], start: int, end: int) -> list[tuple[Value, int]]:

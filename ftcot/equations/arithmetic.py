@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 from ftcot.equations.notation import Kind, Token
@@ -182,6 +183,7 @@ class _Parser:
         return self.said[self.at].text if self._is(self.at, "operator") and self.said[self.at].text in signs else None
 
 
+@lru_cache(4096)
 def _number(text: str) -> tuple[Fraction, Fraction]:
     """Its value, and the unit of its last digit."""
     if len(text) > LONGEST_NUMBER:

@@ -17,7 +17,7 @@ _CHARACTERS = str.maketrans(
     | {"’": "'", "\u00a0": " ", "\u202f": " ", "²": "^2", "³": "^3", "°": "", "⇒": " → ", "＝": "=", "＋": "+"}
 )
 _REWRITES = tuple(
-    (signs, re.compile(pattern), replacement)
+    (signs, "(?i)" in pattern, re.compile(pattern), replacement)
     for signs, pattern, replacement in (
         (("<<",), r"<<[^<>]*>>", ""),  # GSM8K's calculator notes
         (("\\",), r"\\(?:text|mathrm|mathbf|boxed)\s*\{([^{}]*)\}", r" \1 "),
@@ -49,8 +49,8 @@ _REWRITES = tuple(
         (("/",), r"(?<![/.\d])(\d+)\s+and\s+(?=\d+\s?/\s?\d)", r"\1 "),  # 3 and 1/4
     )
 )
-"""What a text has to hold for a pattern to match (one of these at least; looking for them is quicker), the pattern, and
-what takes its place."""
+"""What a text has to hold for a pattern to match (one of these at least; looking for them is quicker), in whatever case
+or not, the pattern, and what takes its place."""
 _END = re.compile(r"[\n;?!→|\"]|[.,:](?!\d)")
 """What is a stop wherever it stands."""
 _TOKEN = re.compile(
@@ -75,12 +75,19 @@ def tokens(text: str) -> list[Token]:
 
     What stands between two stops and holds no equals sign is left out: nothing is to be learnt from it.
     """
-    text = text.translate(_CHARACTERS)
-    for signs, pattern, replacement in _REWRITES:
-        looked_at = text.lower() if pattern.flags & re.IGNORECASE else text
+    plain = text.isascii()
+    text = text if plain else text.translate(_CHARACTERS)
+    for signs, any_case, pattern, replacement in _REWRITES:
         # Beyond ASCII there are letters that are the same as another one in a pattern, but not in lower().
-        if any(sign in looked_at for sign in signs) or not text.isascii():
-            text = pattern.sub(replacement, text)
+        if plain:
+            looked_at = text.lower() if any_case else text
+            for sign in signs:
+                if sign in looked_at:
+                    break
+            else:
+                continue
+        text = pattern.sub(replacement, text)
+        plain = text.isascii()
     found: list[Token] = []
     for start, stop in pairwise([0, *(match.start() for match in _END.finditer(text)), len(text)]):
         if text.find("=", start, stop) >= 0:
@@ -95,8 +102,8 @@ def _apart(text: str, start: int, stop: int) -> list[Token]:
     for match in _TOKEN.finditer(text, start, stop):
         kind, said = match.lastgroup, match[0]
         glued = match.start() == end
-        if kind == "word" and len(said) == 1 and (glued or said not in "aAI"):
-            kind = "other"  # a variable; a unit of one letter is taken for one, too
-        found.append(Token("other" if kind == "rest" else kind, said, glued))  # type: ignore[arg-type]
+        if kind == "rest" or (kind == "word" and len(said) == 1 and (glued or said not in "aAI")):
+            kind = "other"  # a letter is a variable; a unit of one letter is taken for one, too
+        found.append(Token(kind, said, glued))  # type: ignore[arg-type]
         end = match.end()
     return found

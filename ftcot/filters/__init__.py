@@ -2,8 +2,9 @@
 
     [Completion("... = 39 ..."), Completion("... = 41 ...")]   ->   answer   ->   [None, "wrong answer"]
 
-A filter sees at once all completions of the job that those before it have left, so it may compare a question's
-rationales with each other, work on many in parallel, or ask a model about each.
+A filter sees what those before it have left, all completions of a question at once, so it may compare them with each
+other. One that works on many in parallel, or asks a model about each, sees all of the job (`at_once`); the others see
+some questions after the others, so that no more completions are held than that.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from ftcot.records import Completion, Sample, SampleKey
 from ftcot.task import Task
@@ -43,6 +44,9 @@ class Verdicts:
 
 class Filter:
     """What every filter can do."""
+
+    at_once: ClassVar[bool] = False
+    """Whether it wants to see all completions of the job at once."""
 
     def check(self, task: Task, teacher: Teacher) -> None:
         """Refuse a job that it has nothing to say about, before anything is spent.

@@ -51,6 +51,8 @@ VERDICT = re.compile(r"\W*(?:(?:final |my )?(?:verdict|answer|judg[e]?ment)\W+)?
 class Judge(Filter):
     """Keeps what the judge finds sound."""
 
+    at_once = True
+
     teacher: Teacher | None
     """None: the job's own."""
     prompt: str | None

@@ -33,6 +33,8 @@ REASONS: Mapping[str | None, Reason] = {
 class MathVerify(Filter):
     """Keeps what math-verify finds equal to gold."""
 
+    at_once = True
+
     def check(self, task: Task, teacher: Teacher) -> None:
         if importlib.util.find_spec("math_verify") is None:
             raise InputError("curation.filter=math_verify needs the package math-verify: pip install 'ftcot[math]'")
