@@ -8,5 +8,5 @@ Importing the package imports nothing else; `python -m ftcot.run` is the way in.
 
 __version__ = "0.1.0"
 
-RESULT_VERSION = 2
+RESULT_VERSION = 3
 """Part of every job hash; raised by hand when the same config would give other results."""

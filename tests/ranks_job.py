@@ -24,9 +24,9 @@ from ftcot.logger import RunLogger
 from ftcot.prompts import Method
 from ftcot.ranks import Ranks
 from ftcot.status import Status
-from ftcot.student import Generation
+from ftcot.student import Generation, Student
 from ftcot.training.fit import fit
-from tests.training_job import CPU, TEXTS, build, settings
+from tests.training_job import CPU, GROUPS, TEXTS, build, of_questions, settings
 
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}
 
@@ -38,16 +38,20 @@ TRAININGS: Mapping[str, Mapping[str, Any]] = {
     # Plain SGD: the change of a weight is its gradient, so equal weights are equal gradients.
     "gradients": {"optimizer": SGD, "warmup": 0, "schedule": "constant"},
     "clipped": {"optimizer": SGD, "warmup": 0, "schedule": "constant", "gradient_clip": 0.01},
-    # 41 pairs: the last step is of one, of which the second rank gets nothing.
+    # 41 pairs: the last step is of one, of which the first rank gets nothing.
     "micro batches": {"device_batch_size": 2, "n_pairs": 41},
     "small steps": {"batch_size": 3, "device_batch_size": 1, "n_pairs": 10},
+    # What training=fast does with four rationales of each question, most of them in one go.
+    "groups": {**GROUPS, "of_a_question": 4},
+    "groups in micro batches": {**GROUPS, "of_a_question": 4, "device_batch_tokens": 90},
     "encoder-decoder": {"t5": True},
+    "encoder-decoder in groups": {"t5": True, "of_a_question": 4, "group_size": 4, "device_batch_tokens": 90},
     "lora": {"lora": {"r": 4, "target_modules": "all-linear"}},
     "in parts": {"strategy": "fsdp", "device_batch_size": 2, "n_pairs": 41, "gradient_clip": 1.0},
 }
-"""By name: what differs from `settings(epochs=2)`, how many pairs, which student."""
+"""By name: what differs from `settings(epochs=2)`, how many pairs, and of a question, which student."""
 
-LONG = Evaluation(max_new_tokens=12, batch_size=3)
+LONG = Evaluation(max_new_tokens=12, batch_tokens=600)
 
 
 @dataclass
@@ -84,10 +88,11 @@ def trained(name: str, folder: Path, ranks: Ranks, *, killed_in: int | None = No
             elif isinstance(getattr(module, "dropout", None), float):  # T5's attention keeps it as a number
                 module.dropout = 0.0  # type: ignore[assignment]
     pairs = pairs[: changes.pop("n_pairs", len(pairs))]
+    pairs = of_questions(pairs, changes.pop("of_a_question", 1))
     strategy = changes.pop("strategy", "ddp")
     logger = Losses(folder / name)
 
-    def evaluate(epoch: int) -> Mapping[str, float]:
+    def evaluate(student: Student, epoch: int) -> Mapping[str, float]:
         if epoch == killed_in:
             raise Killed
         weights.update({key: value.detach().clone() for key, value in student.model.named_parameters()})
@@ -124,7 +129,7 @@ def answers(ranks: Ranks) -> list[list[Generation]]:
 
 UNTRAINED = [
     *("task=generated/coin_flip", "task.n_flips=2", "task.n_train=16", "task.n_test=10", "method=zero_shot_cot"),
-    *("student=tiny-0.2m", "evaluation.max_new_tokens=12", "evaluation.batch_size=3"),
+    *("student=tiny-0.2m", "evaluation.max_new_tokens=12", "evaluation.batch_tokens=600"),
 ]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     AutoTokenizer,
     BartConfig,
@@ -15,12 +17,15 @@ from transformers import (
     GPT2LMHeadModel,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
     OPTConfig,
     OPTForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
 
+from ftcot.student import Encoded
 from ftcot.student.decoder import DecoderStudent
 from ftcot.student.encoder_decoder import EncoderDecoderStudent
 from ftcot.student.language_model import LanguageModel
@@ -41,6 +46,10 @@ PROMPTS = [prompt for prompt, _ in PAIRS[::5]] + ["Ann", "How many? ###", "x" * 
 """Ragged lengths, 1 to some 60 tokens."""
 
 SIZES = ("gpt2", "llama", "opt", "neox", "qwen2", "t5", "bart")
+
+DECODERS = ("gpt2", "llama", "grouped", "opt", "neox", "qwen2")
+"""Those that take all pairs of a batch as one row; the heads of `grouped`, a Llama, share keys and values."""
+
 SPREAD = 0.2
 """Standard deviation of the random weights: large enough for texts that vary."""
 
@@ -68,6 +77,10 @@ def random_student(kind: str, seed: int = 0, limits: Limits | None = None) -> La
         )
     elif kind == "qwen2":
         model = Qwen2ForCausalLM(Qwen2Config(vocab_size=512, intermediate_size=64, num_key_value_heads=1, **size))
+    elif kind == "grouped":
+        heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+        config = LlamaConfig(vocab_size=512, intermediate_size=64, max_position_embeddings=128, **(size | heads))
+        model = LlamaForCausalLM(config)
     elif kind == "bart":
         layers = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
         config = BartConfig(vocab_size=512, d_model=32, encoder_ffn_dim=64, decoder_ffn_dim=64, **layers, **ends)
@@ -89,18 +102,71 @@ def respread(student: LanguageModel, seed: int, spread: float) -> LanguageModel:
     return student
 
 
+def still_student(kind: str, seed: int = 0) -> LanguageModel:
+    """One without dropout whose gradients 32 bits can hold. T5 divides its attention by nothing: with weights as wide
+    as those of `random_student` even the plain gradients of the same pairs together and alone differ by 1e-5."""
+    student = random_student(kind, seed)
+    if kind == "t5":
+        respread(student, seed, SPREAD / 2)
+    student.model.eval()
+    return student
+
+
 def trained_student(kind: str, steps: int = 80) -> LanguageModel:
     """A tiny student that has half learned PAIRS: it ends its texts, sooner or later."""
     spec = TinyT5("tiny-t5", width=64) if kind == "t5" else Tiny("tiny", width=64, n_layers=2)
     student: Any = spec.load(TEXTS, seed=1)
-    batch = student.collate([student.encode(*pair) for pair in PAIRS])
+    pairs = [student.encode(*pair) for pair in PAIRS]
+    batch, n_tokens = student.collate(pairs), sum(len(pair.target_ids) for pair in pairs)
     optimizer = torch.optim.AdamW(student.model.parameters(), lr=3e-3)
     for _ in range(steps):
-        total, count = student.loss(batch)
-        (total / count).backward()
+        (student.loss(batch) / n_tokens).backward()
         optimizer.step()
         optimizer.zero_grad()
     return student  # type: ignore[no-any-return]
+
+
+def plain_loss(student: LanguageModel, pairs: Sequence[Encoded]) -> Tensor:
+    """The loss as anyone would write it: rows padded here, the model alone, all logits, and labels that say which
+    count. Nothing of ours has a part in it but the ids of the pairs."""
+
+    def rows(*texts: Sequence[int], fill: int = 0) -> Tensor:
+        return pad_sequence([torch.tensor(text) for text in texts], batch_first=True, padding_value=fill)
+
+    if student.family == "decoder":
+        texts = [(*pair.prompt_ids, *pair.target_ids) for pair in pairs]
+        labels = rows(*((*[-100] * len(pair.prompt_ids), *pair.target_ids) for pair in pairs), fill=-100)[:, 1:]
+        inputs = {"input_ids": rows(*texts), "attention_mask": rows(*([1] * len(text) for text in texts))}
+        logits = student.model(**inputs).logits[:, :-1]
+    else:
+        start = student.model.config.decoder_start_token_id
+        labels = rows(*(pair.target_ids for pair in pairs), fill=-100)
+        inputs = {
+            "input_ids": rows(*(pair.prompt_ids for pair in pairs)),
+            "attention_mask": rows(*([1] * len(pair.prompt_ids) for pair in pairs)),
+            "decoder_input_ids": rows(*((start, *pair.target_ids[:-1]) for pair in pairs)),
+            "decoder_attention_mask": rows(*([1] * len(pair.target_ids) for pair in pairs)),
+        }
+        logits = student.model(**inputs).logits
+    return nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
+
+
+def gradients(student: LanguageModel, losses: Iterable[Tensor]) -> dict[str, Tensor]:
+    """The gradient of the sum of some losses, each gone back through before the next is made."""
+    student.model.zero_grad()
+    for loss in losses:
+        loss.backward()
+    return {name: p.grad.clone() for name, p in student.model.named_parameters() if p.grad is not None}
+
+
+def assert_same_gradients(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], relative: float = 1e-5) -> None:
+    """Each parameter's gradient, by its norm. The true gradient of some is zero (a bias of keys moves all products of
+    a query alike), so what rounding leaves of it is compared with the whole gradient."""
+    assert found.keys() == expected.keys()
+    whole = torch.stack([tensor.norm() for tensor in expected.values()]).norm()
+    for name, tensor in expected.items():
+        error, size = float((found[name] - tensor).norm()), float(tensor.norm())
+        assert error <= relative * size + 1e-7 * float(whole), f"{name}: {error:.2g} of {size:.2g}"
 
 
 def stories260k(models_dir: Path, **limits: int) -> LanguageModel:
@@ -139,14 +205,14 @@ def greedy_by_hand(student: LanguageModel, prompt: str, n_new: int) -> tuple[lis
     return new, gaps
 
 
-def agree(student: LanguageModel, prompts: Sequence[str], n_new: int, *batch_sizes: int) -> int:
+def agree(student: LanguageModel, prompts: Sequence[str], n_new: int, *budgets: int) -> int:
     """Assert that batched generation writes what `greedy_by_hand` does, wherever the choice was clear.
 
     Returns:
         How many texts were compared to their end.
     """
     whole = 0
-    batched = [student.generate(prompts, max_new_tokens=n_new, batch_size=size) for size in batch_sizes]
+    batched = [student.generate(prompts, max_new_tokens=n_new, batch_tokens=size) for size in budgets]
     for prompt, *generations in zip(prompts, *batched, strict=True):
         tokens, gaps = greedy_by_hand(student, prompt, n_new)
         clear = next((i for i, gap in enumerate(gaps) if gap <= 1e-4), len(tokens))

@@ -1,4 +1,4 @@
-"""What students are taught: ids, labels, masks, and the sum of the loss."""
+"""What students are taught: ids, positions, what reads them, and the sum of the loss."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from ftcot.errors import InputError
 from ftcot.student import Encoded
-from ftcot.student.batch import IGNORED
 from ftcot.student.language_model import LanguageModel
 from ftcot.student.specs import Decoder, Limits, Tiny, TinyT5
 from tests.student_models import (
     PAIRS,
     SIZES,
     TEXTS,
+    assert_same_gradients,
     gpt2_with_real_tokenizer,
+    gradients,
+    plain_loss,
     random_student,
+    still_student,
     stories260k,
 )
 
@@ -31,19 +33,8 @@ RAGGED = [(prompt[: 7 + 3 * i], completion[: 1 + i % 25]) for i, (prompt, comple
 
 
 @torch.no_grad()
-def full_loss(student: LanguageModel, batch: dict[str, torch.Tensor]) -> tuple[float, int]:
-    """The loss the plain way: all logits, all positions, labels that say which count."""
-    labels = batch["labels"]
-    logits = student.model(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits
-    if student.family == "decoder":
-        logits, labels = logits[:, :-1], labels[:, 1:]
-    total = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
-    return float(total), int((labels != IGNORED).sum())
-
-
-@torch.no_grad()
 def loss_of(student: LanguageModel, *pairs: Encoded) -> float:
-    return float(student.loss(student.collate(pairs))[0])
+    return float(student.loss(student.collate(pairs)))
 
 
 # Ids by hand
@@ -59,10 +50,27 @@ def test_ids_and_labels_of_gpt2_are_those_written_by_hand(models_dir: Path) -> N
     student = gpt2_with_real_tokenizer(models_dir)
     pair = student.encode(Q, " 42.")
     assert pair == Encoded(Q_IDS, (5433, 13, END), truncated=False)
-    batch = student.collate([pair, student.encode("Hello", " the")])
+    batch: Any = student.collate([pair, student.encode("Hello", " the"), student.encode(Q, " the the the")])
+    # Each question with its longest completion but for its end, then the others, which go on where a question stopped.
+    assert batch.ids.tolist() == [[*Q_IDS, 262, 262, 262, 15496, 262, 5433, 13]]
+    assert batch.positions.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 6, 7]]
+    # The last token of a question predicts the first of each of its completions.
+    assert batch.reads.tolist() == [5, 6, 7, 8, 9, 10, 5, 11, 12]
+    assert batch.labels.tolist() == [262, 262, 262, END, 262, END, 5433, 13, END]
+
+
+@pytest.mark.models
+def test_ids_and_labels_of_a_gpt2_that_is_not_known_are_padded_rows(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ftcot.student.attention.FAMILIES", frozenset())
+    student = gpt2_with_real_tokenizer(models_dir)
+    batch: Any = student.collate([student.encode(Q, " 42."), student.encode("Hello", " the")])
     assert batch["input_ids"].tolist() == [[*Q_IDS, 5433, 13, END], [15496, 262, *[END] * 7]]
     assert batch["attention_mask"].tolist() == [[1] * 9, [1, 1, 1, *[0] * 6]]
-    assert batch["labels"].tolist() == [[*[IGNORED] * 6, 5433, 13, END], [IGNORED, 262, END, *[IGNORED] * 6]]
+    # A position predicts the token after it; positions are counted through both rows.
+    assert batch["reads"].tolist() == [5, 6, 7, 9, 10]
+    assert batch["labels"].tolist() == [5433, 13, END, 262, END]
 
 
 @pytest.mark.models
@@ -87,14 +95,16 @@ def test_a_sentencepiece_tokenizer_writes_one_space_between_prompt_and_completio
 def test_t5_ends_prompt_and_target() -> None:
     student = random_student("t5")
     pair = student.encode("Ann has 6", "6")
-    batch = student.collate([pair, student.encode("Ann", "11")])
-    six, one = (student._plain(digit, special=False)[0] for digit in "61")
-    ann, has = student._plain("Ann", special=False), student._plain(" has 6", special=False)
+    batch: Any = student.collate([pair, student.encode("Ann", "11"), student.encode("Ann has 6", "1")])
+    (six,), (one,), ann, has = student._plain(["6", "1", "Ann", " has 6"], special=False)
     assert pair == Encoded((*ann, *has, 0), (six, 0), truncated=False)
-    assert batch["decoder_input_ids"].tolist() == [[0, six, 0], [0, one, one]]
-    assert batch["labels"].tolist() == [[six, 0, IGNORED], [one, one, 0]]
-    assert batch["decoder_attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
-    assert batch["attention_mask"][1].tolist() == [1] * (len(ann) + 1) + [0] * len(has)
+    assert batch["input_ids"].tolist() == [[*ann, *has, 0], [*ann, 0, *[0] * len(has)]]
+    assert batch["attention_mask"].tolist() == [[1] * (len(ann + has) + 1), [1] * (len(ann) + 1) + [0] * len(has)]
+    assert batch["question"].tolist() == [0, 1, 0]
+    assert batch["decoder_input_ids"].tolist() == [[0, six, 0], [0, one, one], [0, one, 0]]
+    assert batch["decoder_attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1], [1, 1, 0]]
+    assert batch["reads"].tolist() == [0, 1, 3, 4, 5, 6, 7]
+    assert batch["labels"].tolist() == [six, 0, one, one, 0, one, 0]
 
 
 @pytest.mark.parametrize("kind", ["llama", "t5"])
@@ -114,7 +124,9 @@ def test_an_empty_prompt_is_one_end_of_text_token_so_that_every_target_token_is_
     student = random_student("gpt2")
     pair = student.encode("", " 11")
     assert pair.prompt_ids == (0,)
-    assert student.loss(student.collate([pair]))[1] == len(pair.target_ids)
+    batch: Any = student.collate([pair])
+    assert batch.labels.tolist() == list(pair.target_ids)
+    assert batch.reads.tolist() == list(range(len(pair.target_ids)))
 
 
 # Truncation
@@ -166,31 +178,43 @@ def test_a_batch_of_32_has_the_loss_of_32_singles_and_of_the_full_logits(kind: s
     student = random_student(kind)
     student.model.eval()
     pairs = [student.encode(*pair) for pair in RAGGED]
-    batch = student.collate(pairs)
     with torch.no_grad():
-        total, count = student.loss(batch)
+        total = student.loss(student.collate(pairs))
         singles = [student.loss(student.collate([pair])) for pair in pairs]
-    expected, n = full_loss(student, batch)
-    assert total.dim() == count.dim() == 0
-    assert int(count) == n == sum(int(n) for _, n in singles) == sum(len(pair.target_ids) for pair in pairs)
-    torch.testing.assert_close(total, torch.stack([loss for loss, _ in singles]).sum(), rtol=1e-5, atol=0)
-    assert float(total) == pytest.approx(expected, rel=1e-5)
+        expected = plain_loss(student, pairs)
+    assert total.dim() == 0
+    torch.testing.assert_close(total, torch.stack(singles).sum(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(total, expected, rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "t5"])
-def test_a_batch_of_32_has_the_gradient_of_32_singles(kind: str) -> None:
+@pytest.mark.parametrize("kind", SIZES)
+def test_every_token_of_a_target_is_supervised_once(kind: str) -> None:
     student = random_student(kind)
-    student.model.eval()
     pairs = [student.encode(*pair) for pair in RAGGED]
+    batch: Any = student.collate(pairs)
+    labels = batch.labels if hasattr(batch, "labels") else batch["labels"]
+    assert sorted(labels.tolist()) == sorted(token for pair in pairs for token in pair.target_ids)
+    silent: Any = student.collate(pairs, supervised=False)
+    assert (silent.labels if hasattr(silent, "labels") else silent["labels"]).tolist() == []
 
-    def gradient(batches: list[list[Encoded]]) -> torch.Tensor:
-        student.model.zero_grad()
-        for batch in batches:
-            student.loss(student.collate(batch))[0].backward()
-        return torch.cat([p.grad.flatten() for p in student.model.parameters()])
 
-    together, apart = gradient([pairs]), gradient([[pair] for pair in pairs])
-    torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-4 * float(apart.abs().max()))
+@pytest.mark.parametrize("kind", SIZES)
+def test_what_is_not_supervised_has_a_gradient_of_zero_for_every_weight(kind: str) -> None:
+    student = random_student(kind)
+    loss = student.loss(student.collate([student.encode(*PAIRS[0])], supervised=False))
+    found = gradients(student, [loss])
+    assert loss.item() == 0
+    assert found.keys() == dict(student.model.named_parameters()).keys()
+    assert not any(gradient.any() for gradient in found.values())
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_a_batch_of_32_has_the_gradient_of_32_singles(kind: str) -> None:
+    student = still_student(kind)
+    pairs = [student.encode(*pair) for pair in RAGGED]
+    together = gradients(student, [student.loss(student.collate(pairs))])
+    assert_same_gradients(together, gradients(student, (student.loss(student.collate([pair])) for pair in pairs)))
+    assert_same_gradients(together, gradients(student, [plain_loss(student, pairs)]))
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "t5"])

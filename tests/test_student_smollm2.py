@@ -45,15 +45,15 @@ def test_the_plan_says_that_the_package_is_used(spec: SmolLM2) -> None:
 def test_it_is_the_model_it_says_and_it_trains(student: Student) -> None:
     assert student.n_parameters == 134_515_008
     assert student.model.training
-    loss, count = student.loss(student.collate([student.encode("2 + 2 =", " 4")]))
-    loss.backward()
-    assert int(count) == 3  # space, digit, end
+    pair = student.encode("2 + 2 =", " 4")
+    assert len(pair.target_ids) == 3  # space, digit, end
+    student.loss(student.collate([pair])).backward()
     assert student.model.model.embed_tokens.weight.grad.abs().sum() > 0
 
 
 def test_it_answers(student: Student) -> None:
     prompt = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
-    (answer,) = student.generate([prompt], max_new_tokens=20, batch_size=1)
+    (answer,) = student.generate([prompt], max_new_tokens=20, batch_tokens=1)
     assert "Paris" in answer.text
     assert not answer.truncated
 

@@ -7,10 +7,10 @@ compute a loss and generate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ftcot.prompts import Family
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
+
+BATCH_TOKENS = 16384
+"""Of prompts and answers that a student has under way together, where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,14 @@ class Encoded:
     """(T,), ending in exactly one end-of-text token."""
     truncated: bool
     """Something was cut off to fit the limits."""
+
+
+class Batch(Protocol):
+    """Pairs that go through the model at once, as tensors of the student's own making."""
+
+    def to(self, device: Any) -> Self:
+        """The same on a device."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +105,20 @@ class Student(Protocol):
 
     def encode(self, prompt: str, completion: str) -> Encoded: ...
 
-    def collate(self, batch: Sequence[Encoded]) -> dict[str, Tensor]:
-        """Tensors for `loss`; labels are -100 wherever nothing is supervised."""
+    def encode_all(self, pairs: Sequence[tuple[str, str]]) -> list[Encoded]:
+        """What `encode` makes of each pair, in less time."""
         ...
 
-    def loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Sum (not mean) of the loss over supervised tokens, and their number. Both 0-d."""
+    def collate(self, batch: Sequence[Encoded], *, supervised: bool = True) -> Batch:
+        """What `loss` takes of some pairs. Those that go on from the same prompt share the work on it.
+
+        Args:
+            supervised: False: of their targets nothing counts.
+        """
+        ...
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Sum (not mean) of the loss over the tokens of all targets, 0-d."""
         ...
 
     def generate(
@@ -107,15 +126,15 @@ class Student(Protocol):
         prompts: Sequence[str],
         *,
         max_new_tokens: int,
-        batch_size: int,
+        batch_tokens: int = BATCH_TOKENS,
         stop: str | None = None,
         progress: Progress | None = None,
     ) -> list[Generation]:
-        """Greedy continuations, in the order of the prompts; batched by length inside. Leaves the mode as it was."""
-        ...
+        """Greedy continuations, in the order of the prompts. Leaves the mode as it was.
 
-    def batches(self, prompts: Sequence[str], *, max_new_tokens: int, batch_size: int) -> list[list[int]]:
-        """Which prompts `generate` puts together, by their number. Given some whole batches, it makes the same ones."""
+        Args:
+            batch_tokens: of prompts and answers that are under way together; one prompt always is.
+        """
         ...
 
     def save(self, folder: Path, card: str | None = None) -> None:

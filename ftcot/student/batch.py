@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-IGNORED = -100
-"""Label of a position that is not supervised."""
+
+class Padded(dict[str, Tensor]):
+    """The tensors of a batch of padded rows, by their names in transformers."""
+
+    def to(self, device: Any) -> Padded:
+        """The same on a device. Lightning calls it."""
+        return Padded((name, tensor.to(device)) for name, tensor in self.items())
 
 
 @contextmanager
@@ -23,13 +29,13 @@ def only_at(head: nn.Module | None, positions: Tensor) -> Iterator[None]:
     Whatever a model does to its logits afterwards (a scale, a soft cap) stays as it is.
 
     Args:
-        positions: (B, L) of bool.
+        positions: (N,) rows of the hidden states, once these are (B * L, d).
     """
     if head is None:
         raise ValueError("the model has no output layer")
 
     def select(_module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (arguments[0][positions].unsqueeze(0), *arguments[1:])
+        return (arguments[0].flatten(end_dim=-2).index_select(0, positions)[None], *arguments[1:])
 
     hook = head.register_forward_pre_hook(select)
     try:

@@ -1,26 +1,29 @@
 """Decoder students: prompt and target in one row, the loss on the target alone.
 
     prompt_ids   Q1 Q2 Q3            target_ids  T1 T2 END
-    input_ids    Q1 Q2 Q3 T1 T2 END  (padding behind)
-    labels       -  -  -  T1 T2 END  -
+    input_ids    Q1 Q2 Q3 T1 T2 END
+    labels       -  -  T1 T2 END -
 
-Training pads behind, so positions count from 0 as they are. Generation pads in front, with the mask from which
-transformers counts every row's positions from its own first token.
+Most decoders take all pairs of a batch as one row, in which pairs of the same prompt share it (packing.py). For others
+rows are padded: behind in training, so that positions count from 0 as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from ftcot.prompts import Family
-from ftcot.student import Encoded
-from ftcot.student.batch import IGNORED, length_mask, padded
+from ftcot.student import Batch, Encoded
+from ftcot.student.attention import attending, packs
+from ftcot.student.batch import Padded, length_mask, padded
 from ftcot.student.language_model import LanguageModel
+from ftcot.student.packing import Packed
 
 
 class DecoderStudent(LanguageModel):
@@ -50,42 +53,48 @@ class DecoderStudent(LanguageModel):
     @cached_property
     def _marks_start(self) -> bool:
         """Whether the tokenizer writes a space before any text (SentencePiece: `▁` + text)."""
-        ids = self._plain("a", special=False)
+        ids = self._plain(["a"], special=False)[0]
         return str(self.tokenizer.convert_ids_to_tokens(ids[0])).startswith(("▁", "Ġ"))
 
-    def _target(self, completion: str) -> list[int]:
+    def _worded(self, completion: str) -> str:
         """A completion begins with a space; where the tokenizer writes one itself, ours goes: one space, not two."""
-        if completion.startswith(" ") and self._marks_start:
-            completion = completion[1:]
-        return super()._target(completion)
+        return completion[1:] if completion.startswith(" ") and self._marks_start else completion
 
     def _text(self, ids: Sequence[int]) -> str:
         """The text of new tokens as it goes on after the prompt: such a tokenizer takes a first space for its own."""
         if not self._marks_start:
             return super()._text(ids)
-        before = self._plain("a", special=False)
+        before = self._plain(["a"], special=False)[0]
         return super()._text([*before, *ids])[len(super()._text(before)) :]
 
-    def collate(self, batch: Sequence[Encoded]) -> dict[str, Tensor]:
-        """input_ids, attention_mask and labels, each (B, P + T)."""
+    def collate(self, batch: Sequence[Encoded], *, supervised: bool = True) -> Batch:
+        """One row without padding, or padded ones where the model is none that takes such a row."""
+        return Packed.of(batch, supervised=supervised) if packs(self.model) else self._padded(batch, supervised)
+
+    def loss(self, batch: Any) -> Tensor:
+        if isinstance(batch, Padded):
+            inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+            return self._summed(batch["reads"], batch["labels"], lambda: self.model(**inputs, use_cache=False).logits)
+        with attending(self.model, batch):
+            inputs = {"input_ids": batch.ids, "position_ids": batch.positions}
+            return self._summed(batch.reads, batch.labels, lambda: self.model(**inputs, use_cache=False).logits)
+
+    def _padded(self, batch: Sequence[Encoded], supervised: bool) -> Padded:
+        """input_ids and attention_mask, (B, P + T); reads and labels, (S,)."""
         rows = [(*pair.prompt_ids, *pair.target_ids) for pair in batch]
-        labels = [(*[IGNORED] * len(pair.prompt_ids), *pair.target_ids) for pair in batch]
-        return {
-            "input_ids": padded(rows, self.tokenizer.pad_token_id),
-            "attention_mask": length_mask(rows),
-            "labels": padded(labels, IGNORED),
-        }
-
-    def _labels(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """A position predicts the next token; the last one nothing."""
-        labels = batch["labels"].roll(-1, dims=1)
-        labels[:, -1] = IGNORED
-        return labels
-
-    def _forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        output = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
-        logits: Tensor = output.logits
-        return logits
+        ids = padded(rows, self.tokenizer.pad_token_id)
+        reads: list[int] = []
+        labels: list[int] = []
+        for number, pair in enumerate(batch if supervised else ()):
+            first = number * ids.shape[1] + len(pair.prompt_ids) - 1  # a position predicts the next token
+            reads += range(first, first + len(pair.target_ids))
+            labels += pair.target_ids
+        return Padded(
+            input_ids=ids,
+            attention_mask=length_mask(rows),
+            reads=torch.tensor(reads, dtype=torch.long),
+            labels=torch.tensor(labels, dtype=torch.long),
+        )
 
     def _allowed(self, n_prompt: int, max_new_tokens: int) -> int:
         return max_new_tokens if self.context is None else max(0, min(max_new_tokens, self.context - n_prompt))

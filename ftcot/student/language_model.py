@@ -1,32 +1,38 @@
 """What decoders and encoder-decoders share: text to ids and back, the summed loss, greedy generation, saving.
 
-Shapes: B pairs or prompts in a batch, P prompt tokens, T target tokens, V tokens in the vocabulary, N supervised
+Shapes: B pairs or prompts in a batch, P prompt tokens, T target tokens, V tokens in the vocabulary, S supervised
 tokens of a batch.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, StoppingCriteria
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from ftcot.errors import InputError
 from ftcot.prompts import Family
 from ftcot.records import sync_folder
-from ftcot.student import Encoded, Generation, Progress
-from ftcot.student.batch import IGNORED, length_mask, only_at, padded
+from ftcot.student import BATCH_TOKENS, Batch, Encoded, Generation, Progress
+from ftcot.student.batch import only_at
 from ftcot.student.checkpoint import Found, download
+from ftcot.student.decoding import Ending, Room, Text, likeliest, write
+from ftcot.student.head import can_sum, summing
+from ftcot.student.kernels import fuse
+from ftcot.student.waves import memory_of
 
 if TYPE_CHECKING:
     from ftcot.student.specs import Limits
+
+KNOWN = 1 << 16
+"""Prompts whose ids a student remembers."""
 
 transformers_logging.disable_progress_bar()  # the plan and our own bars say what is going on
 
@@ -44,7 +50,9 @@ class LanguageModel:
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         self.model: Any = model.train()  # from_pretrained leaves dropout off
+        fuse(model)
         self.tokenizer = tokenizer
+        self._known: dict[str, list[int]] = {}
         self.limits = limits
         self.context: int | None = getattr(model.config, "max_position_embeddings", None)
         """Most tokens the model has positions for; None where they are relative."""
@@ -99,33 +107,67 @@ class LanguageModel:
         A cut target keeps its end-of-text token: every pair supervises exactly one. Such pairs are few by
         `training.truncation_limit`, and marked.
         """
-        prompt_ids, target_ids = self._plain(prompt, special=True), self._target(completion)
-        # An empty prompt still has a token: something must come before the first one that is predicted.
-        n_whole = max(1, len(self._prefix) + len(prompt_ids) + len(self._suffix)), len(target_ids) + 1
-        n_prompt, n_target = self._room(*n_whole)
-        return Encoded(
-            prompt_ids=tuple(self._wrap(prompt_ids, n_prompt)),
-            target_ids=(*target_ids[: n_target - 1], self.end_of_text),
-            truncated=(n_prompt, n_target) != n_whole,
-        )
+        return self.encode_all([(prompt, completion)])[0]
+
+    def encode_all(self, pairs: Sequence[tuple[str, str]]) -> list[Encoded]:
+        """What `encode` makes of each pair; all go through the tokenizer at once, and each prompt once."""
+        prompts = self._questions([prompt for prompt, _ in pairs])
+        targets = self._plain([self._worded(completion) for _, completion in pairs], special=False)
+        wrapped: dict[tuple[str, int], tuple[int, ...]] = {}
+        encoded = []
+        for (prompt, _), prompt_ids, target_ids in zip(pairs, prompts, targets, strict=True):
+            # An empty prompt still has a token: something must come before the first one that is predicted.
+            n_whole = max(1, len(self._prefix) + len(prompt_ids) + len(self._suffix)), len(target_ids) + 1
+            n_prompt, n_target = self._room(*n_whole)
+            if (prompt, n_prompt) not in wrapped:
+                wrapped[prompt, n_prompt] = tuple(self._wrap(prompt_ids, n_prompt))
+            encoded.append(
+                Encoded(
+                    prompt_ids=wrapped[prompt, n_prompt],
+                    target_ids=(*target_ids[: n_target - 1], self.end_of_text),
+                    truncated=(n_prompt, n_target) != n_whole,
+                )
+            )
+        return encoded
 
     def _room(self, n_prompt: int, n_target: int) -> tuple[int, int]:
         """How many tokens of a prompt and a target, special tokens included, are kept."""
         raise NotImplementedError
 
-    def _target(self, completion: str) -> list[int]:
-        """Ids of a completion, without an end-of-text token."""
-        return self._plain(completion, special=False)
+    def _worded(self, completion: str) -> str:
+        """A completion as the tokenizer is to read it."""
+        return completion
 
     def _prompt(self, prompt: str) -> list[int]:
         """Ids of a prompt at inference: all of it."""
-        return self._wrap(self._plain(prompt, special=True), None)
+        return self._prompts([prompt])[0]
 
-    def _plain(self, text: str, *, special: bool) -> list[int]:
-        """Ids of a text alone. In a prompt the name of a special token (<|im_start|>) means that token; in a target it
+    def _prompts(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Ids of prompts at inference."""
+        return [self._wrap(ids, None) for ids in self._questions(prompts)]
+
+    def _questions(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Ids of prompts alone, remembered: each stands before D rationales, and is asked after every epoch."""
+        known = self._known
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
+        if len(known) + len(new) > KNOWN:
+            known = self._known = {}
+            new = list(dict.fromkeys(prompts))
+        known.update(zip(new, self._plain(new, special=True), strict=True))
+        return [known[prompt] for prompt in prompts]
+
+    def _plain(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+        """Ids of texts alone. In a prompt the name of a special token (<|im_start|>) means that token; in a target it
         is text like any other, so that it can neither end nor derail it."""
-        ids: list[int] = self.tokenizer(
-            text, add_special_tokens=False, split_special_tokens=not special, verbose=False
+        if not texts:
+            return []
+        ids: list[list[int]] = self.tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            split_special_tokens=not special,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
         ).input_ids
         return ids
 
@@ -153,103 +195,81 @@ class LanguageModel:
 
     # Loss
 
-    def collate(self, batch: Sequence[Encoded]) -> dict[str, Tensor]:
+    def collate(self, batch: Sequence[Encoded], *, supervised: bool = True) -> Batch:
         raise NotImplementedError
 
-    def _forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits, one row a position of `_labels`."""
+    def loss(self, batch: Any) -> Tensor:
+        """Sum of the loss over supervised tokens."""
         raise NotImplementedError
 
-    def _labels(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The token to be predicted at every position, or IGNORED."""
-        raise NotImplementedError
+    def _summed(self, reads: Tensor, labels: Tensor, forward: Callable[[], Tensor]) -> Tensor:
+        """The loss of what the model says at some positions.
 
-    def loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Sum of the loss over supervised tokens, and their number."""
-        labels = self._labels(batch)
-        supervised = labels != IGNORED
-        with only_at(self.model.get_output_embeddings(), supervised):
-            logits = self._forward(batch)
-        wanted = labels[supervised]
-        logits = logits.flatten(end_dim=-2).float()
-        return nn.functional.cross_entropy(logits, wanted, reduction="sum"), supervised.sum()
+        Args:
+            reads: (S,) the positions, counted through all rows.
+            labels: (S,) what is right there.
+            forward: calls the model, and returns its logits.
+        """
+        head = self.model.get_output_embeddings()
+        if can_sum(self.model):
+            with summing(head, reads, labels):
+                return forward().sum()
+        with only_at(head, reads):
+            logits = forward()
+        return nn.functional.cross_entropy(logits.flatten(end_dim=-2).float(), labels, reduction="sum")
 
     # Generation
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def generate(
         self,
         prompts: Sequence[str],
         *,
         max_new_tokens: int,
-        batch_size: int,
+        batch_tokens: int = BATCH_TOKENS,
         stop: str | None = None,
         progress: Progress | None = None,
     ) -> list[Generation]:
-        """Greedy continuations, in the order of the prompts; batched by length inside. Leaves the mode as it was."""
-        rows = [self._prompt(prompt) for prompt in prompts]
-        done: dict[int, Generation] = {}
+        """Greedy continuations, in the order of the prompts. Leaves the mode as it was.
+
+        Args:
+            batch_tokens: of prompts and answers that are under way together; one prompt always is.
+        """
+        said = [Generation("", truncated=True, n_tokens=0) for _ in prompts]
+        texts = []
+        for number, row in enumerate(self._prompts(prompts)):
+            if (limit := self._allowed(len(row), max_new_tokens)) > 0:
+                texts.append(Text(tuple(row), limit, owner=number))
+        # Longest first: what does not fit in memory shows at once, and those alike are next to each other.
+        texts.sort(key=lambda text: (-len(text.prompt), text.prompt, text.owner))
+        n_done = len(prompts) - len(texts)
+        ending = Ending(self._ends, [stop] if stop else [], self._text)
         training = self.model.training
         self.model.eval()
+
+        def chosen(logits: Tensor, _: Sequence[Text]) -> list[int]:
+            return likeliest(logits)
+
         try:
-            for batch in self._batches(rows, max_new_tokens, batch_size):
-                n_new = self._allowed(len(rows[batch[0]]), max_new_tokens)
-                done.update(zip(batch, self._batch([rows[i] for i in batch], n_new, stop), strict=True))
+            for ended in write(memory_of(self.model, self.family, Room(batch_tokens)), texts, chosen, ending):
+                for text in ended:
+                    said[text.owner] = Generation(
+                        ending.before(text.ids), truncated=text.ended == "limit", n_tokens=len(text.ids)
+                    )
+                n_done += len(ended)
                 if progress is not None:
-                    progress(len(done), len(rows))
+                    progress(n_done, len(prompts))
         finally:
             self.model.train(training)
-        return [done[i] for i in range(len(rows))]
+        return said
 
-    def batches(self, prompts: Sequence[str], *, max_new_tokens: int, batch_size: int) -> list[list[int]]:
-        """Which prompts `generate` puts together, by their number."""
-        return self._batches([self._prompt(prompt) for prompt in prompts], max_new_tokens, batch_size)
-
-    def _batches(self, rows: Sequence[list[int]], max_new_tokens: int, batch_size: int) -> list[list[int]]:
-        allowed = [self._allowed(len(row), max_new_tokens) for row in rows]
-        # Longest first: what does not fit in memory shows at once. Rows of a batch may run equally far.
-        order = sorted(range(len(rows)), key=lambda i: (-allowed[i], -len(rows[i]), i))
-        groups = itertools.groupby(order, key=allowed.__getitem__)
-        return [batch for _, group in groups for batch in _chunks(list(group), batch_size)]
+    @property
+    def _ends(self) -> frozenset[int]:
+        return frozenset(_ids(self.model.generation_config.eos_token_id))
 
     def _allowed(self, n_prompt: int, max_new_tokens: int) -> int:
         """New tokens that may follow a prompt."""
         raise NotImplementedError
-
-    def _batch(self, rows: Sequence[list[int]], n_new: int, stop: str | None) -> list[Generation]:
-        if n_new < 1:
-            return [Generation("", truncated=True, n_tokens=0) for _ in rows]
-        # A decoder goes on at the end of its row, so its padding stands in front, where the mask keeps it from counting
-        # as positions. An encoder counts its positions from the first column, padding or not.
-        before = self.family == "decoder"
-        ids = padded(rows, self.tokenizer.pad_token_id, before=before)
-        mask = length_mask(rows, before=before)
-        # An encoder-decoder's new tokens follow its start token.
-        n_before = ids.shape[1] if self.family == "decoder" else 1
-        phrase = StopPhrase(stop, self._text, n_before, len(rows)) if stop else None
-        output = self.model.generate(
-            input_ids=ids.to(self.model.device),
-            attention_mask=mask.to(self.model.device),
-            max_new_tokens=n_new,
-            stopping_criteria=[phrase] if phrase else None,
-        )
-        new: list[list[int]] = output[:, n_before:].tolist()
-        return [self._generation(row, stop, phrase.ends[i] if phrase else None) for i, row in enumerate(new)]
-
-    def _generation(self, ids: list[int], stop: str | None, end: int | None) -> Generation:
-        """One row of a batch, without the padding that stands where it was done before the others.
-
-        Args:
-            ids: new tokens, then padding (which may be the end-of-text token).
-            end: how many new tokens there were when the stop phrase appeared.
-        """
-        ids = ids[:end]
-        ends = set(_ids(self.model.generation_config.eos_token_id))
-        n_tokens = next((i for i, token in enumerate(ids, start=1) if token in ends), None)
-        text = self._text(ids[:n_tokens])
-        if stop is not None:
-            text = text.partition(stop)[0]
-        return Generation(text, truncated=n_tokens is None and end is None, n_tokens=n_tokens or len(ids))
 
     # Saving
 
@@ -281,32 +301,7 @@ class LanguageModel:
                     yield f"{path}.{name}".lstrip("."), buffer
 
 
-class StopPhrase(StoppingCriteria):  # type: ignore[misc]
-    """Ends each row of a batch where the phrase has appeared in its new text."""
-
-    def __init__(self, phrase: str, decode: Callable[[Sequence[int]], str], n_before: int, n_rows: int) -> None:
-        self.phrase = phrase
-        self.decode = decode
-        self.n_before = n_before
-        # A token holds a byte at least, so the phrase lies within this many last tokens (4: a character begun before).
-        self.window = len(phrase.encode()) + 4
-        self.ends: list[int | None] = [None] * n_rows
-
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        n_new = input_ids.shape[1] - self.n_before
-        recent = input_ids[:, -min(n_new, self.window) :].tolist()
-        for i, ids in enumerate(recent):
-            if self.ends[i] is None and self.phrase in self.decode(ids):
-                self.ends[i] = n_new
-        return torch.tensor([end is not None for end in self.ends], device=input_ids.device)
-
-
 def _ids(value: int | Sequence[int] | None) -> list[int]:
     if value is None:
         return []
     return [value] if isinstance(value, int) else list(value)
-
-
-def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

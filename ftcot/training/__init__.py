@@ -22,8 +22,16 @@ class Training:
     """Pairs in one optimiser step, over all devices and accumulation steps."""
     optimizer: Mapping[str, Any]
     """`_target_` (torch.optim.*) and its arguments; built by the worker."""
+    batch_by: Literal["pairs", "tokens"] = "pairs"
+    """What steps have the same number of: pairs, or supervised tokens, and then batch_size pairs on average."""
+    group_size: int | Literal["auto"] = 1
+    """Rationales of a question that stay together in a step, so that the question is computed once for them; 1: pairs
+    are shuffled uniformly; auto: a quarter of a step."""
     device_batch_size: int | None = None
-    """Pairs that go through the model at once; None: batch_size."""
+    """Pairs that go through the model at once; None: those of a step."""
+    device_batch_tokens: int | None = None
+    """Most tokens that go through the model at once, where that is more than a pair, a prompt counted for each of its
+    pairs and padding not; None: those of a step."""
     warmup: float = 0.0
     """Fraction of all steps over which the learning rate rises from 0."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -34,18 +42,27 @@ class Training:
     """Epochs between evaluations; the last epoch is always evaluated."""
     truncation_limit: float = 0.01
     """Largest share of pairs that may be cut to fit; above it the job stops."""
+    liger: bool = False
+    """Whether a GPU computes norms and gated feed-forwards with liger-kernel's kernels."""
     lora: Mapping[str, Any] | None = None
     """Arguments of peft.LoraConfig; None trains every weight."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "evaluate_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"training.{name}={getattr(self, name)}: expected 1 or more")
+        if self.group_size != "auto" and not isinstance(self.group_size, int):
+            raise InputError(f"training.group_size={self.group_size}: expected 1 or more, or auto")
+        for name in ("epochs", "batch_size", "group", "device_batch_tokens", "evaluate_every"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                key = "group_size" if name == "group" else name
+                raise InputError(f"training.{key}={value}: expected 1 or more")
         micro = self.device_batch_size
         if micro is not None and (micro < 1 or self.batch_size % micro):
             raise InputError(
                 f"training.device_batch_size={micro} does not divide training.batch_size={self.batch_size}"
             )
+        if micro is not None and self.device_batch_tokens is not None:
+            raise InputError("training.device_batch_size and training.device_batch_tokens: give one of them")
+        if self.batch_by not in ("pairs", "tokens"):
+            raise InputError(f"training.batch_by={self.batch_by!r}: expected pairs or tokens")
         if (rate := self.optimizer.get("lr")) is not None and not rate >= 0:
             raise InputError(f"training.optimizer.lr={rate}: expected 0 or more")
         if not 0 <= self.warmup <= 1:
@@ -61,3 +78,12 @@ class Training:
             raise InputError(f"training.optimizer.lr={self.optimizer.get('lr')}: expected a number")
         if self.schedule not in ("constant", "linear", "cosine"):
             raise InputError(f"training.schedule={self.schedule!r}: expected constant, linear or cosine")
+
+    @property
+    def group(self) -> int:
+        """Rationales of a question in a group.
+
+        Source of the quarter: bench/RESULTS.md. With two questions in a step some students learnt much less than with
+        four, and with four as much as from steps that are shuffled uniformly.
+        """
+        return max(1, self.batch_size // 4) if self.group_size == "auto" else self.group_size

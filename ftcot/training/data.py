@@ -1,88 +1,65 @@
 """Pairs into the batches of one optimiser step.
 
-    [Encoded, Encoded, ...]  --epoch 3-->  [[{"input_ids": (4, L), ...}, {"input_ids": (4, L'), ...}], ...]
+    [Encoded, Encoded, ...]  --epoch 3-->  Part(micros=(Packed(ids=(1, 412), ...), ...), tokens=312), ...
 
 One item of the loader is a rank's part of a whole effective batch, as the micro batches that go through the model one
-after another: the step that divides by the number of supervised tokens then always sees all of them. Which pairs make
-a step depends on seed and epoch alone, not on how many ranks share it.
+after another, with the number of tokens that all ranks' parts supervise: what the step's loss is divided by.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from torch import Tensor
 
 from ftcot.ranks import Ranks
-from ftcot.student import Encoded, Student
-from ftcot.student.batch import IGNORED
+from ftcot.student import Batch, Encoded, Student
 from ftcot.training import Training
-
-Batch = list[dict[str, Tensor]]
-"""A rank's micro batches of one optimiser step."""
-
-T = TypeVar("T")
+from ftcot.training.batches import n_steps, shares, steps
 
 
-def stream(seed: int, purpose: str, *place: int) -> int:
-    """A seed for one use at one place (epoch, step, rank): the same in a resumed run, whatever was drawn before."""
-    digest = hashlib.sha256("/".join(map(str, (seed, purpose, *place))).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+@dataclass(frozen=True)
+class Part:
+    """A rank's part of a step."""
 
+    micros: Sequence[Batch]
+    tokens: int
+    """Supervised by the whole step, over all ranks."""
 
-def order(n: int, seed: int, epoch: int) -> list[int]:
-    """In which order `n` pairs are seen in an epoch: uniformly shuffled."""
-    generator = torch.Generator().manual_seed(stream(seed, "order", epoch))
-    result: list[int] = torch.randperm(n, generator=generator).tolist()
-    return result
-
-
-def shares(step: Sequence[T], rank: int, world: int, size: int | None) -> list[Sequence[T]]:
-    """A rank's part of a step, as the micro batches that go through its model one after another.
-
-    Every rank has as many of them, so that all meet where gradients are summed; where a rank's part is at its end,
-    they are empty.
-
-    Args:
-        size: items of a micro batch; None: a rank's whole part.
-    """
-    mine = step[rank::world]
-    largest = math.ceil(len(step) / world)
-    size = size or largest
-    return [mine[start : start + size] for start in range(0, largest, size)]
+    def to(self, device: Any) -> Part:
+        """The same on a device. Lightning calls it."""
+        return Part([micro.to(device) for micro in self.micros], self.tokens)
 
 
 class Pairs(pl.LightningDataModule):  # type: ignore[misc]
-    """All pairs once an epoch, in steps of `training.batch_size`; the last step may be smaller."""
+    """All pairs once an epoch, in steps of about `training.batch_size`."""
 
     def __init__(self, student: Student, pairs: Sequence[Encoded], training: Training, seed: int, ranks: Ranks) -> None:
         super().__init__()
-        self.student, self.pairs, self.seed, self.ranks = student, pairs, seed, ranks
-        self.batch_size, self.micro = training.batch_size, training.device_batch_size
+        self.student, self.pairs, self.training, self.seed, self.ranks = student, pairs, training, seed, ranks
 
     def train_dataloader(self) -> Pairs:
         """This object: a DataLoader would add worker processes, and nothing here takes time worth hiding."""
         return self
 
     def __len__(self) -> int:
-        return math.ceil(len(self.pairs) / self.batch_size)
+        return n_steps(self.pairs, self.training)
 
-    def __iter__(self) -> Iterator[Batch]:
-        shuffled = order(len(self.pairs), self.seed, self.trainer.current_epoch)
+    def __iter__(self) -> Iterator[Part]:
+        plan = steps(self.pairs, self.training, self.seed, self.trainer.current_epoch)
         # Lightning counts the steps of the epoch, those of an earlier attempt too: a run goes on where it stopped.
         done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        for step in range(done, self.trainer.num_training_batches):
-            chosen = [self.pairs[i] for i in shuffled[step * self.batch_size :][: self.batch_size]]
-            micros = shares(chosen, self.ranks.rank, self.ranks.world, self.micro)
-            yield [self.student.collate(micro) if micro else self._silent(chosen[0]) for micro in micros]
+        for step in plan[done : self.trainer.num_training_batches]:
+            yield self.part(step)
 
-    def _silent(self, pair: Encoded) -> dict[str, Tensor]:
-        """A micro batch of which nothing is supervised: its gradient is zero, and takes part in the sum."""
-        batch = self.student.collate([pair])
-        batch["labels"].fill_(IGNORED)
-        return batch
+    def part(self, step: Sequence[int]) -> Part:
+        """This rank's part of a step."""
+        micros = shares(step, self.pairs, self.training, self.ranks.world)[self.ranks.rank]
+        batches = [
+            # A part that is at its end has a gradient of zero, and takes part in the sum.
+            self.student.collate([self.pairs[i] for i in micro or step[:1]], supervised=bool(micro))
+            for micro in micros
+        ]
+        return Part(batches, sum(len(self.pairs[i].target_ids) for i in step))

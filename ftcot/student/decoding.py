@@ -1,0 +1,145 @@
+"""Writing many texts at once: which are under way, what token follows in each, and where each ends.
+
+    waiting    three prompts, limits 64                  prompts enter as soon as there is room (continuous batching)
+    step       logits (2, V) of the two under way        `choose` names a token for each
+    ended      "end" after 7 tokens                      it leaves at once, the third prompt takes its room
+
+A memory (`cache.py` for decoders that pack, `waves.py` for other models) holds what the model has computed of the
+texts under way. What a text says depends on its prompt, and on `choose`, alone: not on the others or on the room, as
+far as the rounding of matrix products does not.
+
+Shapes: R texts under way, V tokens in the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+Choose = Callable[[Tensor, Sequence["Text"]], list[int]]
+"""The next token of each text, of its logits: (R, V), which it may change."""
+
+Decode = Callable[[Sequence[int]], str]
+
+
+@dataclass(eq=False)
+class Text:
+    """A text that is to be written, or is."""
+
+    prompt: tuple[int, ...]
+    """Token ids, one or more."""
+    limit: int
+    """New tokens it may have, one or more."""
+    owner: Any = None
+    """Whatever its user knows it by."""
+    ids: list[int] = field(default_factory=list)
+    """New tokens so far."""
+    ended: Literal["end", "stop", "limit"] | None = None
+    """By an end-of-text token, by a stop phrase (both are among `ids`), or by its limit."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What may be under way at once. At least one text always is."""
+
+    tokens: int | None = None
+    """Of prompts and new ones, as the memory holds them; None: any number."""
+    texts: int | None = None
+
+
+class Memory(Protocol):
+    """What the model has computed of the texts under way."""
+
+    def enter(self, waiting: deque[Text]) -> None:
+        """Let go of texts that have ended, and take some of those waiting, from the left. Where there is too little
+        room for those under way, the last of them are put back, to begin or go on later."""
+        ...
+
+    def step(self) -> tuple[Tensor, Sequence[Text]]:
+        """Logits of the next token, (R, V), and whose they are; none are left where R is 0."""
+        ...
+
+
+@dataclass
+class Ending:
+    """Knows where a text ends."""
+
+    ends: frozenset[int]
+    """End-of-text tokens."""
+    stops: Sequence[str]
+    """Phrases that end a text where they appear in its new tokens."""
+    decode: Decode
+
+    def __post_init__(self) -> None:
+        # A token holds a byte at least, so a phrase lies within this many last tokens (4: a character begun before).
+        self._window = max((len(stop.encode()) for stop in self.stops), default=0) + 4
+        self._last = {stop[-1] for stop in self.stops}
+        self._plain = all(last.isascii() and last.isprintable() and last != " " for last in self._last)
+        self._may_end: dict[int, bool] = {}
+
+    def add(self, text: Text, token: int) -> None:
+        """One token more."""
+        text.ids.append(token)
+        if token in self.ends:
+            text.ended = "end"
+        elif self.stops and self._stopped(text.ids):
+            text.ended = "stop"
+        elif len(text.ids) >= text.limit:
+            text.ended = "limit"
+
+    def _stopped(self, ids: list[int]) -> bool:
+        if not self._completes(ids[-1]):
+            return False
+        recent = self.decode(ids[-self._window :])
+        return any(stop in recent for stop in self.stops) and any(stop in self.decode(ids) for stop in self.stops)
+
+    def _completes(self, token: int) -> bool:
+        """Whether a phrase may end in the token: few do, and decoding at every step would take longer than a step of a
+        small model. Spaces and characters of several bytes may depend on the tokens before, so they are not judged."""
+        if not self._plain:
+            return True
+        if token not in self._may_end:
+            piece = self.decode([token])
+            self._may_end[token] = any(last in piece for last in self._last)
+        return self._may_end[token]
+
+    def before(self, ids: Sequence[int]) -> str:
+        """The text before the first of the phrases."""
+        whole = self.decode(ids)
+        found = [place for place in map(whole.find, self.stops) if place >= 0]
+        return whole[: min(found)] if found else whole
+
+
+def likeliest(logits: Tensor) -> list[int]:
+    """The token of the highest logit in each row of (R, V), the first of equals."""
+    if logits.device.type == "cpu" and logits.dtype == torch.float32:
+        found: Any = logits.numpy().argmax(axis=-1)  # torch's takes 15 times as long
+    else:
+        found = logits.argmax(dim=-1)
+    tokens: list[int] = found.tolist()
+    return tokens
+
+
+def write(
+    memory: Memory, texts: Iterable[Text], choose: Choose, ending: Ending, stopping: Callable[[], bool] = lambda: False
+) -> Iterator[list[Text]]:
+    """Writes the texts, which enter in their order; gives those that have ended, after each step that ended some.
+
+    Args:
+        stopping: asked at every step; texts under way are then left as they are.
+    """
+    waiting = deque(texts)
+    while not stopping():
+        memory.enter(waiting)
+        logits, under_way = memory.step()
+        if not under_way:
+            return
+        for text, token in zip(under_way, choose(logits, under_way), strict=True):
+            ending.add(text, token)
+        if ended := [text for text in under_way if text.ended]:
+            yield ended
