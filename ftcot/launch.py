@@ -38,6 +38,7 @@ from ftcot.jobs import Entry, JobIndex, Lease, Runner
 from ftcot.nodes import Node, here
 from ftcot.outcome import Action, Interrupted, Outcome, RefusedError, conclude, describe, followed, reached
 from ftcot.process import GRACE, describe_death, run_worker
+from ftcot.status import COMPUTING
 
 LEAVING = GRACE + 2.0
 """Seconds to wait for a worker whose launcher is gone."""
@@ -189,6 +190,7 @@ class Launch:
         quiet: bool = False,
         stop: Callable[[], bool] | None = None,
         slot: Slot | None = None,
+        forked: bool = False,
     ) -> Outcome:
         """Do what was decided; returns when the worker has ended and the folder is filled.
 
@@ -197,6 +199,7 @@ class Launch:
             quiet: the worker says nothing on the screen, only in log.txt, and a terminal's Ctrl-C does not reach it.
             stop: asked about four times a second whether to stop the worker cleanly.
             slot: the devices and cores that the job may use.
+            forked: the worker may come from this process's nursery.
         Raises:
             InputError: the worker found what no check could; the folder is gone again.
             Interrupted: asked to stop.
@@ -206,7 +209,7 @@ class Launch:
             if folder != decision.home:
                 fill(decision.home, folder)
             return Outcome("reused", reached(folder), decision.home, folder)
-        return self._work(decision, quiet, stop, slot)
+        return self._work(decision, quiet, stop, slot, forked)
 
     def follow(
         self,
@@ -244,7 +247,14 @@ class Launch:
             time.sleep(1.0)
         return Outcome("reused", reached(decision.home), decision.home, decision.home)
 
-    def _work(self, decision: Decision, quiet: bool, stop: Callable[[], bool] | None, slot: Slot | None) -> Outcome:
+    def _work(
+        self,
+        decision: Decision,
+        quiet: bool,
+        stop: Callable[[], bool] | None,
+        slot: Slot | None,
+        forked: bool = False,
+    ) -> Outcome:
         several = here(self.config["trainer"]).world > 1
         ended = run_worker(
             decision.home,
@@ -253,6 +263,7 @@ class Launch:
             stop=stop,
             slot=slot,
             timeout=seconds(self.config.get("timeout")),
+            forked=forked and not several and self.config["until"] in COMPUTING,  # others import little
         )
         if decision.action == "followed":
             outcome = followed(decision.home, ended, said=not quiet)

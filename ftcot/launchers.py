@@ -186,12 +186,14 @@ class Launcher:
         Raises:
             Exception: whatever the launcher raises, as when a process of its own was killed.
         """
+        at_once = self.side_by_side(len(names))
         task = RunFrozen(
             folder,
-            side_by_side=self.side_by_side(len(names)),
+            side_by_side=at_once,
             sweep=None if self.kind == "submitit_slurm" else Lease.mine(),
             gpus=visible_gpus() if self.kind == "submitit_local" else None,
             stop_on_error=stop_on_error,
+            forked=self.kind in ("basic", "joblib") and at_once is not None and len(names) > at_once,
         )
         if self.kind != "ray":  # which has its own ways with signals
             # The launcher's processes inherit this. A terminal's Ctrl-C goes to them too; it would make joblib kill

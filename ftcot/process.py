@@ -8,6 +8,7 @@ where it does not heed a timeout, it is killed with all that it started. It neve
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import signal
@@ -16,15 +17,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, NoReturn
 
 from ftcot.devices import Slot
 from ftcot.errors import JobError
+from ftcot.nursery import Forked, fork_worker
 from ftcot.procfs import children, kill_tree
 from ftcot.stop import SIGNALS
 
@@ -50,6 +52,9 @@ GRACE = 30.0
 
 TAIL = 4000
 """Bytes of a silent worker's stderr that are kept where it could not write its log."""
+
+
+Worker = subprocess.Popen[bytes] | Forked
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ def run_worker(
     stop: Callable[[], bool] | None = None,
     slot: Slot | None = None,
     timeout: float | None = None,
+    forked: bool = False,
 ) -> Ended:
     """Run the worker of `folder` to its end.
 
@@ -92,6 +98,7 @@ def run_worker(
         stop: asked about four times a second whether to stop.
         slot: the part of the machine it keeps to.
         timeout: seconds.
+        forked: a quiet one may come from this process's nursery: more jobs follow here.
     Raises:
         JobError: it cannot be started.
     """
@@ -99,7 +106,7 @@ def run_worker(
     requests = _Requests()
     with tempfile.TemporaryFile() as errors:  # not a pipe, which would break with the launcher
         with _heeding(requests) as workers:
-            worker = _start([sys.executable, "-m", module, str(folder)], slot, errors if quiet else None)
+            worker = _start(module, folder, slot, errors if quiet else None, forked and quiet)
             workers.append(worker)
             if requests.asked:  # while it was being started
                 worker.send_signal(requests.asked[0])
@@ -117,16 +124,19 @@ def run_worker(
         )
 
 
-def _start(command: Sequence[str], slot: Slot, errors: IO[bytes] | None) -> subprocess.Popen[bytes]:
+def _start(module: str, folder: Path, slot: Slot, errors: IO[bytes] | None, forked: bool) -> Worker:
     environment = {
         name: value for name, value in os.environ.items() if name not in OTHERS and not name.startswith("TORCHELASTIC_")
     }
     environment |= {**slot.environment, LAUNCHER_PID: str(os.getpid())}
     # A signal that comes before the worker has its handlers waits for them (`end_with_launcher` lets it through).
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    worker: Worker | None = None
     try:
-        worker = subprocess.Popen(
-            command,
+        if forked and errors is not None:
+            worker = fork_worker(module, folder, environment, errors.fileno(), slot.handles)
+        worker = worker or subprocess.Popen(
+            [sys.executable, "-m", module, str(folder)],
             env=environment,
             stdout=None if errors is None else subprocess.DEVNULL,
             stderr=errors,
@@ -145,9 +155,9 @@ def _start(command: Sequence[str], slot: Slot, errors: IO[bytes] | None) -> subp
 
 
 @contextmanager
-def _heeding(requests: _Requests) -> Iterator[list[subprocess.Popen[bytes]]]:
+def _heeding(requests: _Requests) -> Iterator[list[Worker]]:
     """Within it the stop signals go to the workers in the list; only those that the caller does not handle itself."""
-    workers: list[subprocess.Popen[bytes]] = []
+    workers: list[Worker] = []
 
     def heed(number: int, frame: FrameType | None) -> None:
         requests.asked.append(number)
@@ -168,9 +178,7 @@ def _heeding(requests: _Requests) -> Iterator[list[subprocess.Popen[bytes]]]:
             signal.signal(number, handler)
 
 
-def _wait(
-    worker: subprocess.Popen[bytes], requests: _Requests, stop: Callable[[], bool] | None, end: float | None
-) -> int:
+def _wait(worker: Worker, requests: _Requests, stop: Callable[[], bool] | None, end: float | None) -> int:
     while True:
         try:
             # Never without an end: of two signals at once the second may be given to another thread, which does not
@@ -189,7 +197,7 @@ def _wait(
             worker.send_signal(signal.SIGTERM)
 
 
-def _end(worker: subprocess.Popen[bytes], *, at_once: bool) -> None:
+def _end(worker: Worker, *, at_once: bool) -> None:
     if not at_once:
         worker.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
@@ -218,14 +226,15 @@ FONTS = "matplotlib"
 """The folder for it in `paths.cache`."""
 
 
-def settle_libraries(fonts: Path) -> None:
+def settle_libraries(fonts: Path | None) -> None:
     """Tell the libraries of this process, by its environment, what they are to know before they are imported.
 
     Args:
-        fonts: where matplotlib may keep its list of the machine's fonts. torchmetrics imports it wherever it is
-            installed, and without a word it would write into the user's home.
+        fonts: where matplotlib may keep its list of the machine's fonts; without a word it would write into the
+            user's home. None: nobody will import it.
     """
-    os.environ.setdefault("MPLCONFIGDIR", str(fonts))
+    if fonts is not None:
+        os.environ.setdefault("MPLCONFIGDIR", str(fonts))
     if "OMP_WAIT_POLICY" not in os.environ:
         # GNU OpenMP's threads spin while they wait: beside another job on the same cores a small student crawled at
         # 400 tokens a second. Spinning this briefly it makes 4,300, and on quiet cores 10,300 instead of 11,000.
@@ -234,6 +243,19 @@ def settle_libraries(fonts: Path) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of libraries, which a pipe would keep every state of
+
+
+def leave(code: int) -> NoReturn:
+    """End this process: threads and exit handlers do their work as ever, but nobody takes the libraries apart, which
+    would take longer than importing some of them did."""
+    threading._shutdown()  # type: ignore[attr-defined]  # as multiprocessing leaves its processes
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).fflush(None)  # what libraries in C have written
+    os._exit(code)
 
 
 def end_with_launcher(*, take_along: bool = False) -> None:

@@ -25,7 +25,7 @@ from ftcot import stop
 from ftcot.errors import InputError, JobError, cause_of
 from ftcot.folder import thaw
 from ftcot.log import Log
-from ftcot.process import FONTS, PEER_GONE, end_with_launcher, settle_libraries
+from ftcot.process import FONTS, PEER_GONE, end_with_launcher, leave, settle_libraries
 from ftcot.ranks import Ranks, is_peer_gone
 from ftcot.status import STAGES, Status
 from ftcot.stop import Stop
@@ -163,4 +163,4 @@ if __name__ == "__main__":
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-    sys.exit(code)
+    leave(code)
