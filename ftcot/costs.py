@@ -2,12 +2,11 @@
 
 Cost(tokens=5.1M to train, 86k of at most 1.8M to generate, seconds=4120 on 1 device, "3 earlier runs")
 
-seconds = start-up + epochs x tokens of the pairs / tokens a second + tests x batches x steps / steps a second
+seconds = start-up + epochs x tokens of the pairs / tokens a second + tokens of the answers / tokens a second
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from rich.console import Console
 
 from ftcot import hardware, published
 from ftcot.checks import Checker
-from ftcot.devices import n_threads, ranks_here, uses_gpus, visible_gpus
+from ftcot.devices import n_threads, ranks_here, uses_gpus
 from ftcot.expected import CHARACTERS, Asked, Expecting, Work
 from ftcot.nodes import here
 from ftcot.probing import Probes, Request, probe
@@ -24,9 +23,6 @@ from ftcot.running import progress_bar
 from ftcot.speeds import NEVER_ENDS, Answers, Earlier, Speed, Use, read_earlier
 from ftcot.student.checkpoint import has_config
 from ftcot.student.specs import Pretrained
-
-BETWEEN = 1.5
-"""Seconds from one job's end to the next one's first stage: a process starts."""
 
 TASKS = 6
 """Whose texts one student is timed on, at most."""
@@ -234,8 +230,7 @@ def _cost(job: _Job, known: _Known) -> Cost:
     seconds = found.startup or timed.startup
     if train is not None:
         seconds += work.epochs * pairs.characters * density / train
-    batches = -(-work.questions // work.batch)
-    seconds += work.tests * work.calls * batches * answers.steps(work.batch, work.limit) / decode
+    seconds += generated / decode * (1 - found.overlap)
     source = f"{n_runs} earlier run{'s' * (n_runs > 1)}" if found.decode and (found.train or not train) else "a probe"
     return replace(cost, seconds=seconds, source=source)
 
@@ -277,25 +272,3 @@ def is_new(asked: Asked) -> bool:
         teacher=job.teacher.name if job.needs_teacher else None,
         split=str(config["task"]["split"]),
     )
-
-
-def at_once(costs: Sequence[Cost], sharing: Sharing) -> int | None:
-    """How many of these jobs run at a time; None: as a cluster has room."""
-    if sharing.side_by_side is None or not costs:
-        return sharing.side_by_side
-    config = costs[0].job.checked.config
-    trainer, devices = config["trainer"], config["devices"]
-    n = sharing.side_by_side
-    if uses_gpus(str(trainer.get("accelerator", "auto"))):
-        gpus = visible_gpus() if devices["gpus"] == "auto" else devices["gpus"]
-        n = min(n, max(1, len(gpus) * int(devices["jobs_per_gpu"]) // ranks_here(trainer)))
-    return n
-
-
-def wall(costs: Sequence[Cost], n: int) -> float:
-    """Seconds until all are done, `n` at a time, each as soon as there is room."""
-    free = [0.0] * n
-    for cost in costs:
-        if cost.seconds:
-            heapq.heapreplace(free, free[0] + cost.seconds + BETWEEN)
-    return max(free)

@@ -4,13 +4,18 @@
         Slot(environment={"CUDA_VISIBLE_DEVICES": "1", "OMP_NUM_THREADS": "8"}, ...)
 
 A slot is a lock on files in a folder of this user on this machine, so that two sweeps share out its GPUs as one does.
-The kernel gives it back when its holders are gone: the launcher, and the worker, which may live a moment longer.
+The kernel gives it back when its holders are gone: the launcher, and the worker, which may live a moment longer. Where
+jobs share a GPU, the file that a job holds says which part of the GPU is its own:
+
+    gpu-0-0  "0.25"     gpu-0-1  "0.5"      a third job may come that needs a quarter at most
+
 Nothing here imports torch: a launcher that has touched CUDA must not fork.
 """
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import re
 import subprocess
@@ -28,6 +33,15 @@ from ftcot.errors import InputError, JobError
 POLL = 0.25
 """Seconds between two looks for a free GPU."""
 
+MOST = 8
+"""Jobs that `devices.jobs_per_gpu=auto` lets share a GPU at most: beyond that they only slow each other down."""
+
+CORES = 2
+"""CPU cores that a job on a GPU keeps busy: its own thread and those of libraries."""
+
+USABLE = 0.92
+"""Part of a GPU's memory that jobs may share out: the rest is the driver's, and what falls between blocks."""
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -39,6 +53,16 @@ class Slot:
     """The CPU cores its worker keeps to; empty: any."""
     handles: tuple[int, ...] = ()
     """Open files that hold the locks; the worker inherits them."""
+    shared: bool = False
+    """Other jobs may be on its GPU."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of a GPU, in bytes."""
+
+    total: int
+    free: int
 
 
 def visible_gpus() -> tuple[str, ...]:
@@ -59,6 +83,40 @@ def _n_gpus() -> int:
         lines = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
         return len(re.findall(r"^GPU \d+:", lines, re.MULTILINE))
     return 0
+
+
+def gpu_memory() -> dict[str, Memory]:
+    """The memory of this machine's GPUs, by number and by UUID; empty where nvidia-smi does not tell."""
+    asked = ["nvidia-smi", "--query-gpu=index,uuid,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    found: dict[str, Memory] = {}
+    with suppress(OSError, subprocess.SubprocessError, ValueError):
+        lines = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
+        for line in lines:
+            number, uuid, total, free = (word.strip() for word in line.split(","))
+            found[number] = found[uuid] = Memory(int(total) * 2**20, int(free) * 2**20)
+    return found
+
+
+def gpu_share(settings: Mapping[str, Any], footprint: int | None, gpus: Sequence[str], needed: int = 1) -> float:
+    """Which part of a GPU a job takes: 1 where it has it alone.
+
+    Args:
+        settings: `devices` of the config.
+        footprint: bytes that the job needs at most; None: not known. Only `jobs_per_gpu=auto` looks at it.
+        gpus: those that the job may get.
+        needed: how many of them it takes. Jobs on several share none with `auto`: all would wait for the slowest.
+    """
+    if (count := settings.get("jobs_per_gpu", 1)) != "auto":
+        return 1 / int(count)
+    if footprint is None or needed > 1:
+        return 1.0
+    known = gpu_memory()
+    if not gpus or not all(gpu in known for gpu in gpus):
+        return 1.0  # a part of one (MIG), or not of NVIDIA's
+    threads = settings.get("threads", "auto")
+    cores = max(CORES, int(threads)) if threads != "auto" else CORES
+    most = max(1, min(MOST, len(own_cores()) // cores // len(gpus)))
+    return min(1.0, max(footprint / (USABLE * min(known[gpu].total for gpu in gpus)), 1 / most))
 
 
 def own_cores() -> list[int]:
@@ -93,6 +151,7 @@ def slot(
     side_by_side: int = 1,
     needed: int = 1,
     accelerator: str = "auto",
+    footprint: Callable[[], int | None] = lambda: None,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[Slot]:
     """Hold what one job may use, as long as it is held; waits for GPUs that other jobs use.
@@ -102,6 +161,7 @@ def slot(
         side_by_side: jobs that share this machine.
         needed: ranks of the job on this machine.
         accelerator: `trainer.accelerator`.
+        footprint: asked where the job may share a GPU: bytes of its memory that the job needs at most, if it is known.
         stop: asked while waiting; once true, the slot is empty and the job not to be started.
     Raises:
         InputError: there are not as many GPUs.
@@ -115,8 +175,11 @@ def slot(
         if uses_gpus(accelerator) and ids:  # none: there are some that cannot be counted (AMD, WSL), nor shared out
             if needed > len(ids):
                 raise InputError(f"trainer.devices={needed}: this machine shows {len(ids)} GPUs; see devices.gpus")
-            taken = locks.take_gpus(ids, needed, int(settings.get("jobs_per_gpu", 1)), stop)
-            yield Slot({**environment, "CUDA_VISIBLE_DEVICES": ",".join(taken)}, handles=locks.handles)
+            bytes_needed = footprint() if settings.get("jobs_per_gpu", 1) == "auto" else None
+            part = gpu_share(settings, bytes_needed, ids, needed)
+            taken = locks.take_gpus(ids, needed, part, bytes_needed, stop)
+            visible = {"CUDA_VISIBLE_DEVICES": ",".join(taken)}
+            yield Slot(environment | visible, handles=locks.handles, shared=part < 1)
         else:
             # Where another sweep has the cores, the job runs all the same: slower, not never.
             own = locks.take_cores(cores, share) if share < len(cores) else ()
@@ -150,19 +213,31 @@ class _Locks:
         self._give_back()
 
     def take_gpus(
-        self, ids: Sequence[str], needed: int, jobs_per_gpu: int, stop: Callable[[], bool] | None
+        self,
+        ids: Sequence[str],
+        needed: int,
+        share: float,
+        bytes_needed: int | None,
+        stop: Callable[[], bool] | None,
     ) -> list[str]:
-        """All that are needed or none: two jobs that each hold half would wait for ever."""
+        """A share of as many GPUs as are needed, the emptiest first; all or none: two jobs that each hold half would
+        wait for ever.
+
+        Args:
+            bytes_needed: that must be free on a GPU that others are on; None: it is not looked.
+        """
         while stop is None or not stop():
-            taken: list[str] = []
             with self._alone():
-                for number in range(jobs_per_gpu):  # the emptiest first
-                    for gpu in ids:
-                        if len(taken) < needed and gpu not in taken and self._take_gpu(gpu, number, jobs_per_gpu):
-                            taken.append(gpu)
-                if len(taken) == needed:
-                    return taken
-                self._give_back()
+                taken = {gpu: self._taken(gpu) for gpu in ids}
+                free = [gpu for gpu in sorted(ids, key=taken.__getitem__) if taken[gpu] + share < 1 + 1e-6]
+                if bytes_needed is not None and any(taken[gpu] for gpu in free):
+                    known = gpu_memory()
+                    free = [g for g in free if not taken[g] or (g in known and known[g].free >= bytes_needed)]
+                if len(free) >= needed:
+                    mine = [gpu for gpu in ids if gpu in free[:needed]]
+                    for gpu in mine:
+                        self._take_share(gpu, share)
+                    return mine
             time.sleep(POLL)
         return []
 
@@ -171,37 +246,43 @@ class _Locks:
         with self._alone():
             taken: list[int] = []
             for core in cores:
-                if len(taken) < share and self._take(f"core-{core}", fcntl.LOCK_EX):
+                if len(taken) < share and self._take(f"core-{core}"):
                     taken.append(core)
             if len(taken) == share:
                 return taken
             self._give_back()
             return []
 
-    def _take_gpu(self, gpu: str, number: int, jobs_per_gpu: int) -> bool:
-        # The GPU itself is held alone, or together with those who share it too; among these each has its number.
-        before = self.handles
-        if self._take(f"gpu-{gpu}", fcntl.LOCK_EX if jobs_per_gpu == 1 else fcntl.LOCK_SH):
-            if self._take(f"gpu-{gpu}-{number}", fcntl.LOCK_EX):
-                return True
-            self._give_back(keep=before)
-        return False
+    def _taken(self, gpu: str) -> float:
+        """The sum of the shares of a GPU that are held."""
+        total, name = 0.0, _file(f"gpu-{gpu}")
+        for path in (found for found in self.folder.glob(f"{name}-*") if found.name.rpartition("-")[0] == name):
+            with path.open("r") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go as it is closed
+                except BlockingIOError:
+                    total += float(file.read() or 1)
+        return total
 
-    def _take(self, name: str, kind: int) -> bool:
-        handle = os.open(self.folder / re.sub(r"[^\w.-]", "_", name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _take_share(self, gpu: str, share: float) -> None:
+        next(number for number in itertools.count() if self._take(f"gpu-{gpu}-{number}"))
+        os.ftruncate(self.handles[-1], 0)
+        os.write(self.handles[-1], str(share).encode())
+
+    def _take(self, name: str) -> bool:
+        handle = os.open(self.folder / _file(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(handle, kind | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
             return False
         self.handles += (handle,)
         return True
 
-    def _give_back(self, keep: tuple[int, ...] = ()) -> None:
+    def _give_back(self) -> None:
         for handle in self.handles:
-            if handle not in keep:
-                os.close(handle)
-        self.handles = keep
+            os.close(handle)
+        self.handles = ()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -209,3 +290,7 @@ class _Locks:
         with (self.folder / "lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _file(name: str) -> str:
+    return re.sub(r"[^\w.-]", "_", name)

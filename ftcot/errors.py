@@ -14,6 +14,9 @@ from __future__ import annotations
 
 import errno
 
+OUT_OF_MEMORY = "out of memory"
+"""How the cause begins, where it is that."""
+
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The ways in which a system says that there is no more room: disk, quota, limit on the size of a file."""
 
@@ -53,5 +56,5 @@ def cause_of(error: BaseException) -> str:
     if isinstance(error, FtcotError):
         return text
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "out of memory: try a smaller training.device_batch_size or evaluation.batch_size"
+        return f"{OUT_OF_MEMORY}: try a smaller training.device_batch_size or evaluation.batch_tokens"
     return f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__

@@ -11,11 +11,12 @@ Source: METHOD section 5 for reading answers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ftcot.answers import SCORERS, AnswerKind
+from ftcot.answers import SCORERS, AnswerKind, contains
 from ftcot.errors import InputError, JobError
 from ftcot.prompts import Template
 from ftcot.ranks import Ranks
@@ -27,22 +28,47 @@ if TYPE_CHECKING:
     from ftcot.student import Generation, Progress, Student
 
 
+MOST_NEW_TOKENS = 512
+LEAST_NEW_TOKENS = 64
+
+LONGER = 1.5
+"""What an answer may be by `max_new_tokens=auto`, as a multiple of the longest target the student is taught."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """How a student is tested."""
 
     scorer: str = "paper"
     """Whose verdict the job reports: paper, strict or lenient."""
-    max_new_tokens: int = 512
-    """Of one generation; what is cut off by it counts in the truncation rate."""
-    batch_size: int = 32
+    max_new_tokens: int | Literal["auto"] = MOST_NEW_TOKENS
+    """Of one generation; what is cut off by it counts in the truncation rate. auto: by what the student is taught."""
+    batch_tokens: int = 16384
+    """Of prompts and answers that are under way together, with the room they are held in; one prompt always is."""
+    overlap: bool | Literal["auto"] = "auto"
+    """Whether an epoch is tested while the next one is trained (training/room.py); the result is the same."""
 
     def __post_init__(self) -> None:
         if self.scorer not in SCORERS:
             raise InputError(f"evaluation.scorer={self.scorer!r}: expected one of {', '.join(SCORERS)}")
-        for name in ("max_new_tokens", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"evaluation.{name}={getattr(self, name)}: expected 1 or more")
+        if self.max_new_tokens != "auto" and (not isinstance(self.max_new_tokens, int) or self.max_new_tokens < 1):
+            raise InputError(f"evaluation.max_new_tokens={self.max_new_tokens}: expected 1 or more, or auto")
+        if self.batch_tokens < 1:
+            raise InputError(f"evaluation.batch_tokens={self.batch_tokens}: expected 1 or more")
+        if not isinstance(self.overlap, bool) and self.overlap != "auto":
+            raise InputError(f"evaluation.overlap={self.overlap}: expected auto, true or false")
+
+    def limit(self, longest: int | None = None) -> int:
+        """Most new tokens of one generation.
+
+        Args:
+            longest: tokens of the longest target that the student is taught; None: it is taught none.
+        """
+        if self.max_new_tokens != "auto":
+            return self.max_new_tokens
+        if longest is None:
+            return MOST_NEW_TOKENS
+        return min(MOST_NEW_TOKENS, max(LEAST_NEW_TOKENS, math.ceil(LONGER * longest)))
 
 
 def predict(
@@ -79,7 +105,7 @@ def predict(
             prediction=reported.prediction,
             correct=reported.correct,
             verdicts={name: reading.correct for name, reading in readings.items()},
-            contains_answer=any(kind.same(found, sample.answer) for found in kind.candidates(said.text)),
+            contains_answer=contains(kind, said.text, sample.answer),
             formatted=template.marker is None or template.marker in said.text,
             truncated=said.truncated,
             n_tokens=said.n_tokens + (rationale.n_tokens if rationale else 0),
@@ -116,17 +142,17 @@ def generate(
 ) -> list[Generation]:
     """One generation a prompt, on every rank, in the order of the prompts.
 
-    Ranks share whole batches, longest first: padding changes what a model says in its last digits, so batches that
-    depended on the number of ranks could change a prediction. They meet only once they are through.
+    Ranks take prompts in turn, longest first, and meet only once they are through. Which prompts are answered together
+    changes logits in their last digits alone; so the number of ranks can change a prediction only where the two
+    likeliest tokens are all but equal.
 
     Raises:
         JobError: not every prompt has been answered by exactly one rank.
     """
-    size: dict[str, Any] = {"max_new_tokens": evaluation.max_new_tokens, "batch_size": evaluation.batch_size}
+    size: dict[str, Any] = {"max_new_tokens": evaluation.limit(), "batch_tokens": evaluation.batch_tokens}
     if ranks.alone:
         return student.generate(prompts, **size, stop=stop, progress=progress)
-    batches = student.batches(prompts, **size)
-    mine = [i for batch in batches[ranks.rank :: ranks.world] for i in batch]
+    mine = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))[ranks.rank :: ranks.world]
     said = student.generate([prompts[i] for i in mine], **size, stop=stop, progress=progress)
     answers = [answer for part in ranks.gather(list(zip(mine, said, strict=True))) for answer in part]
     answers.sort(key=lambda answer: answer[0])

@@ -96,8 +96,6 @@ class Work:
     """Of the student, for each answer."""
     limit: int = 0
     """New tokens of a call, at most."""
-    batch: int = 1
-    """Prompts that are answered together."""
     prompts: tuple[str, ...] = ()
     """Some of those that it is asked with."""
 
@@ -137,8 +135,7 @@ class Expecting:
             tests=1,
             questions=len(questions),
             calls=1 if template.answer_prompt is None else 2,
-            limit=job.evaluation.max_new_tokens,
-            batch=job.evaluation.batch_size,
+            limit=job.evaluation.limit(),
             prompts=tuple(template.ask(sample.question) for sample in _some(questions, SHOWN)),
         )
         if not job.method.trains:

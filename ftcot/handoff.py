@@ -23,8 +23,10 @@ from omegaconf import DictConfig, open_dict
 
 from ftcot.brake import Brake
 from ftcot.devices import Slot, ranks_here, slot
-from ftcot.errors import cause_of
+from ftcot.errors import OUT_OF_MEMORY, cause_of
 from ftcot.folder import freeze, is_frozen, read_status, thaw
+from ftcot.footprint import footprint
+from ftcot.job import build
 from ftcot.jobs import Lease
 from ftcot.launch import BusyError, Interrupted, Launch, Outcome, RefusedError
 from ftcot.ledger import DONE, Ledger, Member, member, now
@@ -33,6 +35,9 @@ from ftcot.preemption import saving_first
 from ftcot.procfs import is_alive
 from ftcot.records import read_json
 from ftcot.sample_study import reported
+
+CROWDED = "out of memory beside other jobs on its GPU; it goes on with a GPU of its own"
+"""Why a job that shared its GPU is run once more."""
 
 
 class FrozenJobs(ConfigLoader):
@@ -75,6 +80,8 @@ class RunFrozen:
     gpus: tuple[str, ...] | None
     """Those that the jobs share out, where the launcher hides them (submitit_local); None: those a job sees."""
     stop_on_error: bool
+    forked: bool = False
+    """Several jobs follow each other in a process: their workers may come from a nursery."""
 
     def __call__(self, config: DictConfig) -> float | None:
         """Run the job; returns its accuracy."""
@@ -93,8 +100,14 @@ class RunFrozen:
         accuracy: float | None = event.get("accuracy")
         return accuracy
 
-    def _run(self, job: Member, attempt: int, preempted: Callable[[], bool]) -> dict[str, Any] | None:
-        """Run one job to its end, or take part in it; returns what the ledger was told, None where that was nothing."""
+    def _run(
+        self, job: Member, attempt: int, preempted: Callable[[], bool], *, alone: bool = False
+    ) -> dict[str, Any] | None:
+        """Run one job to its end, or take part in it; returns what the ledger was told, None where that was nothing.
+
+        Args:
+            alone: with no other job on its GPU, whatever `devices.jobs_per_gpu` says.
+        """
         target, brake = self.folder / job.name, Brake(self.folder)
         known = {"attempt": attempt, "started": now()}
         leads = True
@@ -108,15 +121,16 @@ class RunFrozen:
                 config["reuse"] = True
             launch, node = Launch(config, job.hash, target), here(config["trainer"])
             leads = node.first
-            with self._slot(config, lambda: leave() or brake.holds()) as mine:
+            with self._slot(config, lambda: leave() or brake.holds(), alone=alone) as mine:
                 how: _How = {"quiet": True, "stop": lambda: leave() or brake.stops(), "slot": mine}
                 if leave() or brake.holds():
                     return None
-                if leads:
-                    return self._lead(job, launch, how, known, preempted)
-                with suppress(Interrupted):
-                    launch.follow(node, **how)
-                return None
+                if not leads:
+                    with suppress(Interrupted):
+                        launch.follow(node, **how)
+                    return None
+                event = self._lead(job, launch, how, known, preempted)
+            return self._run(job, attempt + 1, preempted, alone=True) if event.get("cause") == CROWDED else event
         except BusyError as error:
             event = job.row(state="elsewhere", cause=str(error).partition(": wait")[0])
         except RefusedError as error:
@@ -140,7 +154,7 @@ class RunFrozen:
                 home = None if decision.home == self.folder / job.name else str(decision.home)
                 ledger.append(job.row(state="running", home=home, **known))
             try:
-                outcome = launch.run(decision, **how)
+                outcome = launch.run(decision, **how, forked=self.forked)
             except Interrupted as interrupted:
                 outcome = interrupted.outcome
             event = ended(job, outcome, **known)
@@ -151,11 +165,13 @@ class RunFrozen:
                     "state": "preempted",
                     "cause": "its time on this machine is over; it goes on when it gets more",
                 }
+            if how["slot"] is not None and how["slot"].shared and str(outcome.cause).startswith(OUT_OF_MEMORY):
+                event |= {"state": "preempted", "cause": CROWDED}
             ledger.append(event)  # before the lease is given back: who finds it free is to find this line too
         return event
 
     @contextmanager
-    def _slot(self, config: Mapping[str, Any], stop: Callable[[], bool]) -> Iterator[Slot | None]:
+    def _slot(self, config: Mapping[str, Any], stop: Callable[[], bool], *, alone: bool) -> Iterator[Slot | None]:
         if self.side_by_side is None:
             yield None
             return
@@ -163,10 +179,11 @@ class RunFrozen:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
         trainer = config["trainer"]
         with slot(
-            config["devices"],
+            config["devices"] | ({"jobs_per_gpu": 1} if alone else {}),
             side_by_side=self.side_by_side,
             needed=ranks_here(trainer),
             accelerator=str(trainer.get("accelerator", "auto")),
+            footprint=lambda: footprint(build(config)),
             stop=stop,
         ) as mine:
             yield mine

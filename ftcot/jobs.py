@@ -44,6 +44,9 @@ TRAINER_NOT_RESULTS = frozenset(
 )
 """The same under `trainer`: where it runs and what it shows. Precision stays in."""
 
+EVALUATION_NOT_RESULTS = frozenset({"overlap"})
+"""The same under `evaluation`."""
+
 TEACHER_NOT_RESULTS = frozenset(
     {"base_url", "key_variable", "listed", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout"}
     | {"stage_timeout", "attempts", "n", "budget_usd", "budget_tokens", "prices", "tokenizer", "context"}
@@ -77,6 +80,8 @@ def job_hash(config: Mapping[str, Any], files: Mapping[str, Sequence[Path]], has
     kept = {key: _portable(value, places, known) for key, value in config.items() if key not in NOT_RESULTS}
     if isinstance(trainer := kept.get("trainer"), dict):
         kept["trainer"] = {key: value for key, value in trainer.items() if key not in TRAINER_NOT_RESULTS}
+    if isinstance(evaluation := kept.get("evaluation"), dict):
+        kept["evaluation"] = {key: value for key, value in evaluation.items() if key not in EVALUATION_NOT_RESULTS}
     kept["teacher"] = _what_it_says(kept.get("teacher"))
     if isinstance(curation := kept.get("curation"), dict):
         kept["curation"] = curation | {"judge": _what_it_says(curation.get("judge"))}

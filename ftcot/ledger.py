@@ -31,7 +31,7 @@ ENDED = (*DONE, "failed", "stopped")
 
 IDLE = (*ENDED, "frozen", "interrupted", "elsewhere", "preempted")
 """Nobody of this sweep works on it. interrupted: whoever did is gone without a word; elsewhere: another command runs
-it; preempted: it stopped for the system, and the launcher (SLURM) starts it again."""
+it; preempted: it made way for others, and its launcher (SLURM, say) starts it again."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from itertools import combinations
 from rich.console import Console
 
 from ftcot import display
-from ftcot.costs import Cost, Sharing, at_once, wall
+from ftcot.costs import Cost, Sharing
+from ftcot.walltime import at_once, wall
 
 LINES = 24
 """Jobs that have a line each; more are counted."""

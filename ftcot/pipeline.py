@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ftcot import evaluate as evaluation
+from ftcot import libraries
 from ftcot.card import model_card
 from ftcot.hardware import describe
 from ftcot.job import Job, Keep
+from ftcot.malloc import keep_freed
 from ftcot.ranks import Ranks
 from ftcot.records import (
     Example,
@@ -94,8 +96,9 @@ def train(run: Run) -> None:
     job = run.job
     examples = read_records(run.folder / "examples.jsonl", Example)
     student = load(run, [e.prompt + e.completion for e in examples])
-    encoded = [student.encode(example.prompt, example.completion) for example in examples]
+    encoded = student.encode_all([(example.prompt, example.completion) for example in examples])
     n_truncated = check_truncation(encoded, job.training)
+    run.longest = max((len(pair.target_ids) for pair in encoded), default=None)
     run.status.count({"examples": len(examples), "truncated": n_truncated, "parameters": student.n_parameters})
     run.status.count(
         {
@@ -115,18 +118,27 @@ def train(run: Run) -> None:
         job.trainer,
         seed=job.seed,
         folder=run.folder,
-        evaluate=lambda epoch: test_and_keep(run, student, epoch),
+        evaluate=lambda tested, epoch: test_and_keep(run, tested, epoch, beside=tested is not student),
         logger=run.logger,
         console=run.console,
         ranks=run.ranks,
+        overlap=job.evaluation.overlap,
     )
     run.status.count(
-        {"supervised_tokens": fitted.supervised_tokens, "steps": fitted.steps, "training_seconds": fitted.seconds}
+        {
+            "supervised_tokens": fitted.supervised_tokens,
+            "steps": fitted.steps,
+            "training_seconds": fitted.seconds,
+            "overlapped_seconds": round(fitted.overlapped, 3),
+            "max_new_tokens": run.evaluation.max_new_tokens,
+        }
     )
 
 
 def load(run: Run, texts: Sequence[str]) -> Student:
     """The student, on every rank. One rank of each machine goes first, so that what is downloaded is so once."""
+    libraries.prepare(trains=run.job.method.trains)
+    keep_freed()
     run.status.update(computed_on=describe(run.job.trainer, run.ranks.world))
     early = run.ranks.local == 0
     student = run.job.student.load(texts, run.job.seed) if early else None
@@ -143,7 +155,7 @@ def evaluate(run: Run) -> None:
         student = load(run, _training_text(run))
         run.status.count({"parameters": student.n_parameters})
         student.model.to(pick_device(job.trainer, run.ranks.local)).eval()
-        test(run, student, epoch=0)
+        test(run, student, epoch=0, beside=False)
     if not run.ranks.first:
         return
     predictions = read_records(run.predictions_file, Prediction)

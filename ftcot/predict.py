@@ -74,9 +74,7 @@ def predict(folder: Path, questions: Sequence[str], max_new_tokens: int | None =
     student = kind(name=job.student.name, checkpoint=str(weights)).load([], job.seed)
     student.model.to(pick_device({})).eval()
     template = job.method.template_for(job.student.family)
-    settings = Evaluation(
-        job.evaluation.scorer, max_new_tokens or job.evaluation.max_new_tokens, job.evaluation.batch_size
-    )
+    settings = Evaluation(job.evaluation.scorer, max_new_tokens or job.evaluation.limit(), job.evaluation.batch_tokens)
     prompts = [template.ask(question) for question in questions]
     _, said = ask(student, template, prompts, settings)
     extract = SCORERS[settings.scorer].extract

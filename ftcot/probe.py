@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftcot.errors import cause_of
 from ftcot.job import Job, build
+from ftcot.libraries import prepare
 from ftcot.process import FONTS, end_with_launcher, settle_libraries
 from ftcot.speeds import Speed
 
@@ -40,6 +41,9 @@ WARM_UP = 2
 """Steps that do not count: what is made once is made in them."""
 
 MOST_STEPS = 60
+AT_ONCE = 64
+"""Prompts that are answered, where steps are short enough."""
+
 NEW_TOKENS = (8, 64)
 """Of a timed answer: at least, at most."""
 
@@ -64,6 +68,7 @@ def main() -> int:
 def _imported() -> float:
     """Seconds that every job spends on importing what it needs."""
     began = time.monotonic()
+    prepare()
     import ftcot.student.decoder
     import ftcot.training.epochs  # noqa: F401
 
@@ -86,7 +91,7 @@ def measure(request: Mapping[str, Any], libraries: float) -> Speed:
     began = time.monotonic()
     student = blank(job.student, everything)
     startup = libraries + time.monotonic() - began
-    encoded = [student.encode(prompt, target) for pairs in texts.values() for prompt, target in pairs]
+    encoded = student.encode_all([pair for pairs in texts.values() for pair in pairs])
     train = _training(job, student, encoded) if job.method.trains and encoded else None
     student.model.to(pick_device(job.trainer)).eval()
     lengths = [len(pair.target_ids) for pair in encoded] or [NEW_TOKENS[1]]
@@ -102,7 +107,7 @@ def _density(job: Job, pairs: Sequence[tuple[str, str]], student: Student) -> fl
 
     if isinstance(job.student, FromScratch):  # its tokenizer is made of the task's texts
         student = job.student.load([prompt + target for prompt, target in pairs], 0)
-    encoded = [student.encode(prompt, target) for prompt, target in pairs]
+    encoded = student.encode_all(pairs)
     tokens = sum(len(pair.prompt_ids) + len(pair.target_ids) for pair in encoded)
     return tokens / sum(len(prompt) + len(target) for prompt, target in pairs)
 
@@ -119,7 +124,9 @@ def _training(job: Job, student: Student, encoded: Sequence[Encoded]) -> float:
     single = _single(job, student, encoded)
     training = job.training
     if single * training.batch_size > STEP:
-        training = replace(training, batch_size=max(1, int(STEP / single)), device_batch_size=None)
+        training = replace(
+            training, batch_size=max(1, int(STEP / single)), device_batch_size=None, device_batch_tokens=None
+        )
     watch = _Watch()
     enough = list(encoded) * max(1, -(-4 * training.batch_size // len(encoded)))
     settings = {key: value for key, value in job.trainer.items() if key != "limit_train_batches"}
@@ -150,11 +157,11 @@ def _single(job: Job, student: Student, encoded: Sequence[Encoded]) -> float:
 
     device = pick_device(job.trainer)
     student.model.to(device)
-    batch = {name: value.to(device) for name, value in student.collate(encoded[:1]).items()}
+    batch = student.collate(encoded[:1]).to(device)
     seconds = 0.0
     for _ in range(2):  # what is made once is made in the first
         began = time.monotonic()
-        loss, _ = student.loss(batch)
+        loss = student.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         loss.item()  # a GPU works on while we look at the clock
         student.model.zero_grad()
@@ -206,22 +213,22 @@ def _callback(watch: _Watch) -> pl.Callback:
 
 
 def _answering(job: Job, student: Student, prompts: Sequence[str], tokens: int) -> float:
-    """Steps a second, each of which gives one token to every answer of a batch."""
+    """Tokens of answers a second."""
     template = job.method.template_for(job.student.family)
 
     def timed(asked: Sequence[str], new: int) -> tuple[float, int]:
         began = time.monotonic()
-        said = student.generate(asked, max_new_tokens=new, batch_size=len(asked), stop=template.stop)
-        return time.monotonic() - began, max(1, *(generation.n_tokens for generation in said))
+        said = student.generate(asked, max_new_tokens=new, batch_tokens=job.evaluation.batch_tokens, stop=template.stop)
+        return time.monotonic() - began, sum(generation.n_tokens for generation in said)
 
-    batch = list(prompts) * -(-job.evaluation.batch_size // len(prompts))
+    batch = list(prompts) * -(-AT_ONCE // len(prompts))
     timed(batch[:1], 1)
     single, _ = timed(batch[:1], 2)
-    rows = max(1, min(job.evaluation.batch_size, int(STEP / single)))
-    seconds, steps = timed(batch[:rows], 4)
-    fits = int(SECONDS * steps / seconds)
-    seconds, steps = timed(batch[:rows], max(NEW_TOKENS[0], min(tokens, fits, NEW_TOKENS[1])))
-    return steps / seconds
+    rows = max(1, min(len(batch), int(STEP / single)))
+    seconds, _ = timed(batch[:rows], 4)
+    fits = int(SECONDS * 4 / seconds)
+    seconds, written = timed(batch[:rows], max(NEW_TOKENS[0], min(tokens, fits, NEW_TOKENS[1])))
+    return max(1, written) / seconds
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ftcot.evaluate import Evaluation
 from ftcot.job import Job
 from ftcot.prompts import Template
 from ftcot.ranks import Ranks
@@ -46,6 +47,14 @@ class Run:
     logger: RunLogger
     ranks: Ranks
 
+    longest: int | None = None
+    """Tokens of the longest target that the student is taught, once they are known."""
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """How the student is tested, with a limit of tokens that is a number."""
+        return replace(self.job.evaluation, max_new_tokens=self.job.evaluation.limit(self.longest))
+
     @cached_property
     def splits(self) -> Splits:
         return self.job.task.splits()
@@ -64,17 +73,21 @@ class Run:
 
 
 @contextmanager
-def progress_bar(console: Console, what: str) -> Iterator[Report]:
-    """A bar on a terminal, a line now and then in a pipe; yields what to call with (done, total, note)."""
+def progress_bar(console: Console, what: str, *, bar: bool = True) -> Iterator[Report]:
+    """A bar on a terminal, a line now and then in a pipe; yields what to call with (done, total, note).
+
+    Args:
+        bar: False: no bar; a terminal has room for one.
+    """
     note = TextColumn("{task.fields[note]}")
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), note)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        bar_task = bar.add_task(what, total=None, note="")
+    with Progress(*columns, console=console, transient=True, disable=not (bar and console.is_terminal)) as shown:
+        task = shown.add_task(what, total=None, note="")
         said = time.monotonic()
 
         def report(done: int, total: int, note: str = "") -> None:
             nonlocal said
-            bar.update(bar_task, completed=done, total=total, note=note)
+            shown.update(task, completed=done, total=total, note=note)
             if not console.is_terminal and time.monotonic() - said > LINE_EVERY:
                 said = time.monotonic()
                 console.print(f"{what}: {done} of {total}" + (f", {note}" if note else ""), soft_wrap=True)

@@ -41,8 +41,8 @@ def _check_devices(devices: Any) -> None:
         raise InputError(f"devices.gpus={gpus}: expected auto, or a list of GPU ids such as [0,1]")
     if listed and len({str(gpu) for gpu in gpus}) < len(gpus):
         raise InputError(f"devices.gpus={gpus}: a GPU is named twice; devices.jobs_per_gpu=2 lets jobs share one")
-    if not _is_count(devices["jobs_per_gpu"]):
-        raise InputError(f"devices.jobs_per_gpu={devices['jobs_per_gpu']}: expected 1 or more")
+    if devices["jobs_per_gpu"] != "auto" and not _is_count(devices["jobs_per_gpu"]):
+        raise InputError(f"devices.jobs_per_gpu={devices['jobs_per_gpu']}: expected auto, or 1 or more")
     if devices["threads"] != "auto" and not _is_count(devices["threads"]):
         raise InputError(f"devices.threads={devices['threads']}: expected auto, or 1 or more")
 

@@ -1,9 +1,9 @@
 """How fast students train and answer: learned from earlier runs, or from a probe where there is none.
 
-    Use(student=gpt2-medium, device="NVIDIA H100 80GB HBM3", precision="bf16-mixed", batch 8, tests of 32 at once)
-    Speed(train=41200.0 tokens a second, decode=38.5 steps a second, startup=14.2 s, density={"multiarith": 0.27})
+    Use(student=gpt2-medium, device="NVIDIA H100 80GB HBM3", precision="bf16-mixed", batch 8, tests of 16384 tokens)
+    Speed(train=41200.0 tokens a second, decode=2310.0 tokens a second, startup=14.2 s, density={"multiarith": 0.27})
 
-A step of decoding gives one token to every answer of a batch, so a batch takes as many steps as its longest answer.
+Answers are as many at a time as there is room for, so what an answer takes is its tokens over those written a second.
 Earlier runs are those of the job index: whoever shares paths.cache shares them. They win over probes, as they are real.
 """
 
@@ -32,8 +32,9 @@ SEARCHED = 500
 NEVER_ENDS = 0.02
 """Share of a trained student's answers that run on to the limit, where no earlier run says better."""
 
-LONGEST = 1.5
-"""How much longer than the mean the longest answer of a batch is, of those that end."""
+
+MICRO = ("device_batch_size", "device_batch_tokens")
+"""Settings of what goes through the model at once."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +49,21 @@ class Use:
     training: str
     """Batches and LoRA, as JSON; empty where nothing is trained."""
     batch: int
-    """Prompts that are answered together."""
+    """Tokens of prompts and answers that are under way together."""
 
     @classmethod
     def of(cls, config: Mapping[str, Any], device: str, *, trains: bool) -> Use:
         """The use that a job's config makes of its student."""
         student = {key: value for key, value in config["student"].items() if key != "cache"}
-        training = {key: config["training"][key] for key in ("batch_size", "device_batch_size", "lora")}
+        training = {
+            key: config["training"].get(key) for key in ("batch_size", "batch_by", "group_size", *MICRO, "lora")
+        }
         return cls(
             json.dumps(student, sort_keys=True),
             device,
             str(config["trainer"].get("precision", "32-true")) if trains else "",
             json.dumps(training, sort_keys=True) if trains else "",
-            config["evaluation"]["batch_size"],
+            config["evaluation"]["batch_tokens"],
         )
 
     @property
@@ -88,12 +91,6 @@ class Answers:
     endless: float
     """Share of them that the limit ends."""
 
-    def steps(self, batch: int, limit: int) -> float:
-        """Steps that a batch takes, as a mean: those of its longest answer."""
-        ending = self.tokens if self.endless >= 1 else max(0.0, self.tokens - self.endless * limit) / (1 - self.endless)
-        some_endless = 1 - (1 - self.endless) ** batch
-        return some_endless * limit + (1 - some_endless) * min(limit, LONGEST * ending)
-
 
 @dataclass(frozen=True)
 class Speed:
@@ -102,11 +99,13 @@ class Speed:
     train: float | None = None
     """Tokens of pairs (prompt and target) a second."""
     decode: float | None = None
-    """Steps a second."""
+    """Tokens of answers a second."""
     startup: float = 0.0
     """Seconds until it trains or answers: libraries, weights."""
     density: Mapping[str, float] = field(default_factory=dict)
     """Tokens a character, by task."""
+    overlap: float = 0.0
+    """Share of the time of tests in which training goes on."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +136,7 @@ class Earlier:
             _median(run.speed.decode for run in tested),
             _median(run.speed.startup for run in alike) or 0.0,
             self._density(use),
+            _median(run.speed.overlap for run in trained) or 0.0,
         )
         return speed, len(alike)
 
@@ -203,15 +203,16 @@ def _told(folder: Path, names: set[str]) -> Told | None:
     if score["student"] not in names:
         return None
     config = thaw(folder)
-    trains, limit = counts.get("steps", 0) > 0, config["evaluation"]["max_new_tokens"]
+    trains = counts.get("steps", 0) > 0
+    limit = counts.get("max_new_tokens") or config["evaluation"]["max_new_tokens"]
     use = Use.of(config, status["computed_on"], trains=trains)
     stage = status["seconds"]["train" if trains else "evaluate"]
     training, testing = counts.get("training_seconds", 0.0), counts["testing_seconds"]
+    overlapped = min(testing, counts.get("overlapped_seconds", 0.0))
     method = {key: value for key, value in config["method"].items() if key != "_target_"}
     calls = 1 if Method(**method).template_for("decoder").answer_prompt is None else 2
     tests = [Answers(epoch["mean_tokens"] / calls, epoch["truncation_rate"]) for epoch in score["epochs"]]
-    n_batches = [-(-epoch["n"] // use.batch) for epoch in score["epochs"]]
-    steps = sum(calls * n * one.steps(use.batch, limit) for n, one in zip(n_batches, tests, strict=True))
+    written = sum(epoch["n"] * epoch["mean_tokens"] for epoch in score["epochs"])
     density = {}
     if trains:
         density[score["task"]] = counts["pair_tokens"] / counts["pair_characters"]
@@ -219,9 +220,10 @@ def _told(folder: Path, names: set[str]) -> Told | None:
     epochs = counts["steps"] * config["training"]["batch_size"] / counts["examples"] if trains else 0.0
     speed = Speed(
         counts["pair_tokens"] * min(epochs, config["training"]["epochs"]) / training if trains else None,
-        steps / testing,
-        max(0.0, stage - training - testing),
+        written / testing,
+        max(0.0, stage - training - (testing - overlapped)),
         density,
+        overlapped / testing,
     )
     mean = Answers(sum(one.tokens for one in tests) / len(tests), sum(one.endless for one in tests) / len(tests))
     return Told(use, score["task"], score["method"], limit, speed, mean)

@@ -73,7 +73,8 @@ class Status:
 
     def count(self, values: Mapping[str, Any]) -> None:
         """Add to `counts`."""
-        self.update(counts=self.get("counts", {}) | dict(values))
+        with self._lock:
+            self.update(counts=self.get("counts", {}) | dict(values))
 
     def begin(self, stage: Stage) -> None:
         """Start a stage. Its seconds add to those of earlier attempts, and go up with everything that is written here:

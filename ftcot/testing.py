@@ -22,11 +22,19 @@ if TYPE_CHECKING:
     from ftcot.student import Student
 
 
-def test_and_keep(run: Run, student: Student, epoch: int) -> Mapping[str, float]:
-    """Test the student after an epoch, and write its weights where they are the ones to keep, as far as is known."""
+MANY_CUT = 0.02
+"""Share of the answers that may run into their limit without a word about it."""
+
+
+def test_and_keep(run: Run, student: Student, epoch: int, *, beside: bool) -> Mapping[str, float]:
+    """Test the student after an epoch, and write its weights where they are the ones to keep, as far as is known.
+
+    Args:
+        beside: the next epoch is trained meanwhile.
+    """
     from ftcot.training.lora import merged
 
-    metrics = test(run, student, epoch)
+    metrics = test(run, student, epoch, beside=beside)
     if run.ranks.first and is_kept(run, epoch):
         with merged(student):
             student.save(run.weights)
@@ -42,22 +50,24 @@ def is_kept(run: Run, epoch: int) -> bool:
     return best is not None and best.epoch == epoch
 
 
-def test(run: Run, student: Student, epoch: int) -> Mapping[str, float]:
+def test(run: Run, student: Student, epoch: int, *, beside: bool) -> Mapping[str, float]:
     """Ask the student every test (and validation) question and keep what it says.
 
+    Args:
+        beside: an epoch is trained meanwhile, and has the bar.
     Returns:
         Accuracy and rates by split, for the logger.
     """
     splits = run.splits
     samples = (*splits.validation, *splits.test)
     began = time.monotonic()
-    with progress_bar(run.console, f"epoch {epoch} test" if epoch else "test") as report:
+    with progress_bar(run.console, f"epoch {epoch} test" if epoch else "test", bar=not beside) as report:
         predictions = evaluation.predict(
             student,
             run.template,
             run.job.task.answer,
             samples,
-            run.job.evaluation,
+            run.evaluation,
             epoch=epoch,
             demonstrations=_demonstrations(run),
             progress=report,
@@ -72,7 +82,17 @@ def test(run: Run, student: Student, epoch: int) -> Mapping[str, float]:
     for score in evaluation.score(predictions):
         prefix = "" if score.split == "test" else f"{score.split}_"
         metrics |= _metrics(score, prefix)
+        if score.split == "test" and epoch in (0, run.job.training.epochs):
+            _warn_of_cuts(run, score)
     return metrics
+
+
+def _warn_of_cuts(run: Run, score: EpochScore) -> None:
+    """Say where many answers were ended by the limit: whoever is never done is wrong, but some might have got there."""
+    if score.truncation_rate > MANY_CUT:
+        cut = f"{100 * score.truncation_rate:.1f} % of the answers were cut off"
+        limit = f"evaluation.max_new_tokens={run.evaluation.max_new_tokens}"
+        run.console.print(f"{cut} at {limit}", soft_wrap=True, highlight=False)
 
 
 def refuse_unasked(predictions: Sequence[Prediction], job: Job) -> None:

@@ -104,7 +104,7 @@ OPTIONS = {
     "training@task.of_its_own": ["fast"],
 }
 VALUES = {
-    "seed": ["0", "7", "${evaluation.batch_size}", "-1", "null"],
+    "seed": ["0", "7", "${evaluation.batch_tokens}", "-1", "null"],
     "training.epochs": ["1", "40"],
     "+training.optimizer.eps": ["1e-6"],
     "++training.optimizer.lr": ["0.5"],
@@ -118,7 +118,7 @@ VALUES = {
     "curation.candidate": ["${task.filter_candidate}", "first"],
     "paths.cache": ["scratch", "/tmp/${seed}"],
     "paths.data": ["${paths.cache}/d"],
-    "evaluation": ["{batch_size: 4}"],
+    "evaluation": ["{batch_tokens: 4}"],
     "hydra.job.name": ["mine"],
 }
 

@@ -12,15 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ftcot.compose import Composer, conf_dir
 from ftcot.compose import freeze as compose_job
 from ftcot.folder import freeze
 from ftcot.ranks import Ranks
 from ftcot.records import Prediction, Score, read_json, read_records
-from ftcot.training.data import shares
 from tests.command import read, wait_for
 from tests.conftest import ROOT
 from tests.ranks_job import TRAININGS, answers, asked, spoken, trained
@@ -32,7 +29,7 @@ TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 SMALL = [
     *("task=generated/coin_flip", "task.n_flips=2", "task.n_train=40", "task.n_test=10", "task.validation_size=6"),
     *("student=tiny-t5", "student.width=32", "diversity='4'", "training.epochs=3", "training.batch_size=8"),
-    *("evaluation.max_new_tokens=16", "evaluation.batch_size=4", "keep=best"),
+    *("evaluation.max_new_tokens=16", "evaluation.batch_tokens=600", "keep=best"),
 ]
 
 
@@ -49,19 +46,6 @@ def start(*words: str) -> subprocess.Popen[str]:
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "metrics.csv").open(newline="") as file:
         return [row | {"tokens_per_second": ""} for row in csv.DictReader(file)]
-
-
-# Shares of a step
-
-
-@given(n=st.integers(1, 40), world=st.integers(1, 9), size=st.none() | st.integers(1, 10))
-def test_ranks_share_a_step_fairly_and_in_as_many_micro_batches(n: int, world: int, size: int | None) -> None:
-    parts = [shares(range(n), rank, world, size) for rank in range(world)]
-    assert sorted(pair for part in parts for micro in part for pair in micro) == list(range(n))
-    assert len({len(part) for part in parts}) == 1
-    counts = [sum(map(len, part)) for part in parts]
-    assert max(counts) - min(counts) <= 1
-    assert all(len(micro) <= (size or n) for part in parts for micro in part)
 
 
 def test_one_rank_needs_nobody() -> None:
@@ -97,6 +81,19 @@ def test_two_ranks_train_as_one_does(two: Path, tmp_path: Path, name: str) -> No
     assert both["weights"].keys() == one["weights"].keys()
     for key, tensor in one["weights"].items():
         torch.testing.assert_close(both["weights"][key], tensor, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_groups_are_trained_alike_in_micro_batches_and_on_two_ranks(two: Path, tmp_path: Path) -> None:
+    losses = []
+    for name in ("groups", "groups in micro batches"):
+        trained(name, tmp_path, Ranks())
+        losses += [torch.load(folder / f"{name}.pt", weights_only=True)["losses"] for folder in (tmp_path, two)]
+    whole, *others = losses
+    assert len(whole) == 2 * 3
+    assert whole[-1] < 0.9 * whole[0]
+    for other in others:
+        assert other == pytest.approx(whole, rel=1e-5)
 
 
 @pytest.mark.slow

@@ -7,20 +7,27 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
-from ftcot.devices import Slot, ranks_here, slot, visible_gpus
+from ftcot import devices
+from ftcot.devices import Memory, Slot, gpu_memory, gpu_share, ranks_here, slot, visible_gpus
 from ftcot.errors import InputError
 from tests.command import wait_for
 from tests.conftest import ROOT
 
 ONE_EACH: dict[str, Any] = {"gpus": "auto", "jobs_per_gpu": 1, "threads": "auto"}
 TWO_EACH = ONE_EACH | {"jobs_per_gpu": 2}
+AUTO = ONE_EACH | {"jobs_per_gpu": "auto"}
+GIB = 2**30
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +115,105 @@ def test_jobs_share_a_gpu_when_told_to_the_emptiest_first() -> None:
         taken = [gpus(stack.enter_context(slot(TWO_EACH, accelerator="gpu"))) for _ in range(4)]
         assert taken == ["0", "1", "0", "1"]
         assert not is_free(TWO_EACH)
+
+
+@pytest.fixture
+def gpus_of_80_gib(monkeypatch: pytest.MonkeyPatch) -> dict[str, Memory]:
+    """What nvidia-smi says of two of them, 32 cores beside them."""
+    known = {gpu: Memory(80 * GIB, 79 * GIB) for gpu in ("0", "1", "GPU-1f")}
+    monkeypatch.setattr(devices, "gpu_memory", lambda: known)
+    monkeypatch.setattr(devices, "own_cores", lambda: list(range(32)))
+    return known
+
+
+@pytest.mark.parametrize(
+    ("settings", "gib", "needed", "jobs"),
+    [
+        (AUTO, 2, 1, 8),  # of the cores, a GPU's half have 2 each
+        (AUTO | {"threads": 4}, 2, 1, 4),
+        (AUTO, 14.3, 1, 5),
+        (AUTO, 31.6, 1, 2),
+        (AUTO, 40, 1, 1),
+        (AUTO, 200, 1, 1),
+        (AUTO, None, 1, 1),
+        (AUTO, 2, 2, 1),
+        (TWO_EACH, 40, 1, 2),
+        (ONE_EACH | {"jobs_per_gpu": 16}, None, 2, 16),
+    ],
+    ids=str,
+)
+def test_a_gpu_has_as_many_jobs_as_fit(
+    gpus_of_80_gib: dict[str, Memory], settings: dict[str, Any], gib: float | None, needed: int, jobs: int
+) -> None:
+    share = gpu_share(settings, None if gib is None else int(gib * GIB), ("0", "1"), needed)
+    assert int(1 / share + 1e-6) == jobs
+
+
+def test_gpus_of_which_nothing_is_known_are_not_shared(gpus_of_80_gib: dict[str, Memory]) -> None:
+    assert gpu_share(AUTO, GIB, ("MIG-77aa",)) == 1
+    assert gpu_share(AUTO, GIB, ("GPU-1f",)) < 1
+    gpus_of_80_gib.clear()
+    assert gpu_share(AUTO, GIB, ("0", "1")) == 1
+
+
+def of(gib: float) -> Callable[[], int]:
+    return lambda: int(gib * GIB)
+
+
+def test_jobs_of_all_sizes_share_what_they_fit_into(gpus_of_80_gib: dict[str, Memory]) -> None:
+    settings = AUTO | {"gpus": ["0"]}
+    with ExitStack() as stack:
+
+        def take(gib: float) -> str:
+            return gpus(stack.enter_context(slot(settings, accelerator="gpu", footprint=of(gib), stop=Asked())))
+
+        assert [take(gib) for gib in (30, 14, 14, 14)] == ["0", "0", "0", "0"]  # 72 of 73.6
+        assert [take(gib) for gib in (14, 30)] == ["", ""]
+        assert not is_free(settings | {"jobs_per_gpu": 1})
+    with slot(settings, accelerator="gpu", footprint=of(60)) as large:
+        assert (gpus(large), large.shared) == ("0", True)
+        assert not is_free(settings | {"jobs_per_gpu": 2})
+    with slot(settings, accelerator="gpu") as unknown:
+        assert (gpus(unknown), unknown.shared) == ("0", False)
+        with slot(settings, accelerator="gpu", footprint=of(2), stop=Asked()) as other:
+            assert gpus(other) == ""
+
+
+def test_a_gpu_that_others_fill_is_not_shared(gpus_of_80_gib: dict[str, Memory]) -> None:
+    settings = AUTO | {"gpus": ["0"]}
+    gpus_of_80_gib["0"] = Memory(80 * GIB, 10 * GIB)  # by whom, we do not know
+    with slot(settings, accelerator="gpu", footprint=of(14)) as first:
+        assert gpus(first) == "0"  # as without sharing: nobody looked then either
+        for gib, there in ((14, ""), (8, "0")):
+            with slot(settings, accelerator="gpu", footprint=of(gib), stop=Asked()) as other:
+                assert gpus(other) == there
+
+
+@hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(1, 16), min_size=1, max_size=12), st.randoms())
+def test_shares_of_a_gpu_never_add_up_to_more_than_it(numbers: list[int], random: Random) -> None:
+    held: list[tuple[float, ExitStack]] = []
+    with ExitStack() as everything:
+        for number in numbers:
+            if held and random.random() < 0.3:
+                held.pop(random.randrange(len(held)))[1].close()
+            stack = everything.enter_context(ExitStack())
+            settings = ONE_EACH | {"gpus": ["0"], "jobs_per_gpu": number}
+            mine = stack.enter_context(slot(settings, accelerator="gpu", stop=Asked()))
+            fits = sum(share for share, _ in held) + 1 / number <= 1 + 1e-6
+            assert (gpus(mine) == "0") is fits
+            if fits:
+                held.append((1 / number, stack))
+
+
+def test_nvidia_smi_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho '0, GPU-1f, 81559, 80994'\necho '1, GPU-2e, 81559, 12'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert gpu_memory()["1"] == gpu_memory()["GPU-2e"] == Memory(81559 * 2**20, 12 * 2**20)
+    tool.write_text("#!/bin/sh\necho 'No devices were found'\nexit 6\n")
+    assert gpu_memory() == {}
 
 
 def test_who_shares_does_not_share_with_one_who_does_not() -> None:

@@ -128,8 +128,27 @@ def test_splits_of_one_epoch_are_scored_apart() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "key"),
-    [({"scorer": "papper"}, "scorer"), ({"max_new_tokens": 0}, "max_new_tokens"), ({"batch_size": 0}, "batch_size")],
+    [
+        ({"scorer": "papper"}, "scorer"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"max_new_tokens": "all"}, "max_new_tokens"),
+        ({"batch_tokens": 0}, "batch_tokens"),
+    ],
 )
 def test_an_impossible_evaluation_is_refused(arguments: dict[str, Any], key: str) -> None:
     with pytest.raises(InputError, match=f"evaluation.{key}="):
         Evaluation(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("asked", "longest", "limit"),
+    [
+        pytest.param(40, 131, 40, id="as it is asked for"),
+        pytest.param("auto", 131, 197, id="one and a half times the longest target"),
+        pytest.param("auto", 12, 64, id="short targets leave room to go wrong"),
+        pytest.param("auto", 400, 512, id="no more than the default"),
+        pytest.param("auto", None, 512, id="a student that is taught nothing"),
+    ],
+)
+def test_answers_are_limited_by_what_the_student_is_taught(asked: Any, longest: int | None, limit: int) -> None:
+    assert Evaluation(max_new_tokens=asked).limit(longest) == limit

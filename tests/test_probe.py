@@ -20,13 +20,15 @@ from rich.console import Console
 from ftcot import costs, hardware, probing
 from ftcot.checks import Checker
 from ftcot.compose import Composer, conf_dir
-from ftcot.costs import Cost, Costs, Sharing, wall
+from ftcot.costs import Cost, Costs, Sharing
+from ftcot.devices import Memory
 from ftcot.expected import Asked
 from ftcot.hashes import FileHashes
 from ftcot.launch import Launch
 from ftcot.probing import Probes, Request
 from ftcot.records import write_json
 from ftcot.speeds import Answers, Speed, Use, read_earlier
+from ftcot.walltime import BETWEEN, at_once, wall
 from tests.command import SMALL, TRAINED, Command
 
 SPEED = Speed(train=1000.0, decode=10.0, startup=5.0, density={"generated_coin_flip": 0.25})
@@ -87,7 +89,7 @@ def test_the_time_of_a_job_is_what_its_parts_take(timing: Timing, told: Any) -> 
     train = 4 * pairs.characters * 0.25 / 1000
     target = pairs.targets * 0.25 / 80 + 1
     answers = Answers(0.98 * target + 0.02 * 512, 0.02)
-    test = 2 * 2 * answers.steps(32, 512) / 10  # 64 questions are two batches
+    test = 2 * 64 * answers.tokens / 10
     assert cost.seconds == pytest.approx(5 + train + test)
     assert cost.supervised == pytest.approx(4 * (pairs.targets * 0.25 + 80))
     assert cost.generated == pytest.approx(2 * 64 * answers.tokens)
@@ -108,20 +110,10 @@ def test_estimates_grow_with_d_epochs_questions_and_seeds(timing: Timing, told: 
     assert sum(cost.seconds for cost in told(["seed=0"], ["seed=1"])) == pytest.approx(2 * told(["seed=0"])[0].seconds)
 
 
-@given(st.floats(1, 500), st.floats(0, 1), st.integers(1, 64))
-def test_a_batch_takes_at_least_its_mean_and_at_most_the_limit(tokens: float, endless: float, batch: int) -> None:
-    limit = 512
-    answers = Answers(max(tokens, endless * limit), endless)
-    steps = answers.steps(batch, limit)
-    assert min(answers.tokens, limit) <= steps + 1e-6
-    assert steps <= limit + 1e-6
-    assert answers.steps(batch + 1, limit) >= steps - 1e-6
-
-
 @given(st.lists(st.floats(1, 1e4), min_size=1, max_size=30), st.integers(1, 8))
 def test_jobs_side_by_side_take_between_their_share_and_all_of_it(seconds: list[float], n: int) -> None:
     jobs = [Cost(None, None, "", False, seconds=value + 0.0) for value in seconds]  # type: ignore[arg-type]
-    total = sum(seconds) + len(seconds) * costs.BETWEEN
+    total = sum(seconds) + len(seconds) * BETWEEN
     assert total / n <= wall(jobs, n) * (1 + 1e-9)
     assert wall(jobs, n) <= total * (1 + 1e-9)
     assert wall(jobs, 1) == pytest.approx(total)
@@ -136,7 +128,7 @@ def test_a_job_that_trains_nothing_takes_no_time(timing: Timing, told: Any) -> N
 def test_students_that_are_not_trained_may_say_as_much_as_they_are_let(timing: Timing, told: Any) -> None:
     [cost] = told(["method=zero_shot", "evaluation.max_new_tokens=50"])
     assert cost.generated == cost.work.most_new_tokens == 64 * 50
-    assert cost.seconds == pytest.approx(5 + 2 * 50 / 10)
+    assert cost.seconds == pytest.approx(5 + 64 * 50 / 10)
 
 
 @pytest.mark.data
@@ -318,10 +310,44 @@ def test_earlier_runs_beat_probes(timing: Timing, told: Any, tmp_path: Path) -> 
     finished(tmp_path, cost, "one")
     [again] = told(["training.epochs=2"])
     assert again.source == "1 earlier run"
-    # 5,000 tokens a pass in 60 s, over the 2 epochs that 100 steps of 16 are; 2 batches of 60 steps in 20 s.
-    expected = 7.0 + 2 * again.work.pairs.characters * 0.25 / (5000 * 2 / 60) + 2 * 2 * 60 / (2 * 60 / 20)
+    # 5,000 tokens a pass in 60 s, over the 2 epochs that 100 steps of 16 are; 64 answers of 40 tokens in 20 s.
+    expected = 7.0 + 2 * again.work.pairs.characters * 0.25 / (5000 * 2 / 60) + 2 * 64 * 40 / (64 * 40 / 20)
     assert again.seconds == pytest.approx(expected)
     assert again.generated == pytest.approx(2 * 64 * 40)
+
+
+def test_tests_beside_training_count_for_what_they_hold_up(timing: Timing, told: Any, tmp_path: Path) -> None:
+    [cost] = told(["training.epochs=2"])
+    finished(tmp_path, cost, "one", overlapped_seconds=15.0)
+    speed, _ = read_earlier(tmp_path / "cache" / "jobs", ["tiny-0.2m"]).speed(use_of(cost))
+    # The stage took 87 s: 60 of training, 5 of waiting for tests.
+    assert (speed.startup, speed.overlap) == (22.0, 0.75)
+    [beside] = told(["training.epochs=2"])
+    finished(tmp_path, cost, "one, again", overlapped_seconds=0.0)
+    finished(tmp_path, cost, "and again", overlapped_seconds=0.0)
+    [in_turns] = told(["training.epochs=2"])
+    # 15 s less to start with; two tests of 20 s, of which training no longer hides three quarters.
+    assert in_turns.seconds - beside.seconds == pytest.approx(-15.0 + 0.75 * 2 * 20)
+
+
+@pytest.mark.parametrize(
+    ("devices", "student", "n"),
+    [
+        ("devices.jobs_per_gpu=auto", "student=tiny-0.2m", 8),
+        ("devices.jobs_per_gpu=2", "student=tiny-0.2m", 2),
+        ("devices.jobs_per_gpu=auto", "student=gpt2", 1),
+    ],
+)
+def test_so_many_jobs_run_at_a_time_as_share_the_gpus(
+    devices: str, student: str, n: int, timing: Timing, told: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = told([devices], ["seed=1", devices, student])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr("ftcot.devices.gpu_memory", lambda: {"0": Memory(80 * 2**30, 80 * 2**30)})
+    monkeypatch.setattr("ftcot.devices.own_cores", lambda: list(range(32)))
+    for cost in found:
+        cost.job.checked.config["trainer"]["accelerator"] = "gpu"
+    assert at_once(found, Sharing(side_by_side=20)) == n
 
 
 def test_of_several_runs_the_median_of_the_last_ones_counts(timing: Timing, told: Any, tmp_path: Path) -> None:

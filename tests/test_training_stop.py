@@ -19,7 +19,7 @@ from ftcot.stop import Stop
 from ftcot.student import Student
 from ftcot.training.checkpoint import Checkpoints, Position
 from ftcot.training.fit import Fit
-from tests.training_job import CPU, accuracy, build, settings, train
+from tests.training_job import CPU, GROUPS, accuracy, build, of_questions, settings, train
 
 EVERY_STEP = CPU | {"log_every_n_steps": 1}
 
@@ -109,13 +109,34 @@ def test_a_run_that_is_stopped_goes_on_as_if_nothing_had_been(
     assert (fitted.steps, fitted.supervised_tokens) == (whole[0].steps, whole[0].supervised_tokens)
 
 
+@pytest.mark.parametrize("dropout", [True, False])
+def test_groups_go_on_within_an_epoch(tmp_path: Path, dropout: bool) -> None:
+    """Steps by tokens, of questions with several rationales, in micro batches."""
+    training = settings(epochs=2, **GROUPS, device_batch_tokens=90)
+
+    def run(logger: Bell) -> dict[str, Tensor]:
+        student, pairs = build(dropout=dropout)
+        train(student, of_questions(pairs, 4), logger.folder, training, trainer=EVERY_STEP, logger=logger)
+        return weights(student)
+
+    expected = run(Bell(tmp_path / "whole"))
+    first, second = Bell(tmp_path / "cut", rings_at=4), Bell(tmp_path / "cut")
+    with pytest.raises(Stop):
+        run(first)
+    assert position(tmp_path / "cut") == Position(1, 2)
+    again()
+    ended = run(second)
+    assert (first.steps, second.steps) == ([1, 2, 3, 4, 5], [6])
+    assert all(torch.equal(ended[name], expected[name]) for name in expected)
+
+
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_a_run_stopped_in_a_test_repeats_the_test_and_not_the_epoch(tmp_path: Path, whole: Any, epoch: int) -> None:
-    def stopped(now: int) -> Mapping[str, float]:
+    def stopped(student: Student, now: int) -> Mapping[str, float]:
         if now == epoch:
             signal.raise_signal(signal.SIGINT)
             raise AssertionError("a test stops at once")
-        return accuracy(now)
+        return accuracy(student, now)
 
     with pytest.raises(Stop, match="SIGINT"):
         run(tmp_path, evaluate=stopped)
@@ -124,9 +145,9 @@ def test_a_run_stopped_in_a_test_repeats_the_test_and_not_the_epoch(tmp_path: Pa
     after = Bell(tmp_path)
     tested: list[int] = []
 
-    def count(now: int) -> Mapping[str, float]:
+    def count(student: Student, now: int) -> Mapping[str, float]:
         tested.append(now)
-        return accuracy(now)
+        return accuracy(student, now)
 
     _, ended = run(tmp_path, logger=after, evaluate=count)
     assert after.steps == list(range(6 * epoch + 1, 13))

@@ -176,7 +176,7 @@ def test_a_checkpoint_that_is_not_cached_offline(wrong: Wrong) -> None:
         ("devices.gpus=[]", "devices.gpus=[]: expected auto"),
         ("devices.gpus=[first]", "devices.gpus=['first']: expected auto"),
         ("devices.gpus=[0,'0']", "a GPU is named twice; devices.jobs_per_gpu=2"),
-        ("devices.jobs_per_gpu=0", "devices.jobs_per_gpu=0: expected 1 or more"),
+        ("devices.jobs_per_gpu=0", "devices.jobs_per_gpu=0: expected auto, or 1 or more"),
         ("devices.threads=all", "devices.threads=all: expected auto, or 1 or more"),
         ("+devices.cpus=2", "devices.cpus: no such key; devices has gpus, jobs_per_gpu, threads"),
         ("devices=2", "devices=2: expected gpus, jobs_per_gpu, threads"),

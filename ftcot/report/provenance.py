@@ -22,13 +22,16 @@ from typing import Any
 import yaml
 
 import ftcot
-from ftcot.jobs import NOT_RESULTS, TRAINER_NOT_RESULTS
+from ftcot.jobs import EVALUATION_NOT_RESULTS, NOT_RESULTS, TRAINER_NOT_RESULTS
 from ftcot.redact import secrets
 from ftcot.report import cells
 from ftcot.report.model import Report, Run
 
 GROUPS = ("task", "teacher", "diversity", "method", "student", "training", "trainer")
 """Of the config, in the order in which a command names them."""
+
+NOT_RESULTS_OF = {"": NOT_RESULTS, "trainer": TRAINER_NOT_RESULTS, "evaluation": EVALUATION_NOT_RESULTS}
+"""Keys of a config that change no result, by the part that they are in."""
 
 _HOME = re.compile(r"(?:/home/[^/\s:'\"]+|/Users/[^/\s:'\"]+|/root)(?=/|\b)")
 
@@ -180,7 +183,7 @@ def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Every value of a nested config that may change a result, with its dotted key."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            if (path == "trainer" and key in TRAINER_NOT_RESULTS) or (not path and key in NOT_RESULTS):
+            if key in NOT_RESULTS_OF.get(path, ()):
                 continue
             yield from _flat(inner, f"{path}.{key}" if path else str(key))
     else:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ftcot
-from ftcot.errors import JobError
+from ftcot.errors import InputError, JobError
 from ftcot.ranks import Ranks
 from ftcot.student import Encoded, Student
 from ftcot.training import Training
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from ftcot.logger import RunLogger
     from ftcot.training.checkpoint import Position
-    from ftcot.training.epochs import Evaluate
+    from ftcot.training.pending import Evaluate
     from ftcot.training.progress import Display
+    from ftcot.training.room import Overlap
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Fit:
     """Over all epochs, those of earlier attempts included."""
     seconds: float
     """In training steps (not in evaluations), earlier attempts included."""
+    overlapped: float
+    """Seconds of evaluations that went on beside training steps, earlier attempts included."""
     resumed_after: tuple[int, int]
     """Epochs, and steps of the next one, that the run found done; (0, 0) if it began at the beginning."""
 
@@ -60,6 +63,7 @@ def fit(
     logger: RunLogger,
     console: Console,
     ranks: Ranks | None = None,
+    overlap: Overlap = "auto",
 ) -> Fit:
     """Train `student` in place; it comes back on the CPU, in eval mode.
 
@@ -69,8 +73,11 @@ def fit(
     Args:
         trainer: plain arguments of pytorch_lightning.Trainer, with its `_target_`, and `checkpoint_minutes`.
         folder: the run folder; checkpoints go to `checkpoints/` in it.
-        evaluate: called after every epoch that is due, with the epoch counted from 1; on every rank.
+        evaluate: called after every epoch that is due, with the student as it is then and the epoch counted from 1; on
+            every rank.
         ranks: of which this process is one; they share each step, and all call this.
+        overlap: whether `evaluate` may be called in a thread, with a copy of the student, while training goes on;
+            room.py says what `auto` means.
     Raises:
         Stop: asked to stop; a checkpoint of the last step is written.
         JobError: the loss is not finite; the last checkpoint stays.
@@ -79,12 +86,15 @@ def fit(
     """
     import torch
 
+    from ftcot.student.kernels import use_liger
+    from ftcot.training.batches import stream
     from ftcot.training.checkpoint import Checkpoints, Position
-    from ftcot.training.data import Pairs, stream
+    from ftcot.training.data import Pairs
     from ftcot.training.epochs import Epochs
     from ftcot.training.lora import adapted
     from ftcot.training.module import FineTuning
     from ftcot.training.progress import Display
+    from ftcot.training.room import Room
     from ftcot.training.trainer import build_trainer, check_sharing, known_warnings
 
     if not examples:
@@ -95,12 +105,17 @@ def fit(
     every = None if minutes is None else 60 * minutes
     identity = _identity(examples, training, trainer, seed)
     checkpoints, display = Checkpoints(folder), Display(console, training.epochs)
-    epochs = Epochs(training, ranks, identity, evaluate, logger, display, checkpoints, every)
+    room = Room(overlap, ranks)
+    epochs = Epochs(training, ranks, identity, evaluate, logger, display, checkpoints, every, room)
     torch.manual_seed(stream(seed, "lora"))
     with known_warnings(), adapted(student, training.lora):
         lightning = build_trainer(
             trainer, epochs=training.epochs, folder=folder, callback=epochs, checkpoints=checkpoints, ranks=ranks
         )
+        if training.liger:
+            if lightning.strategy.root_device.type != "cuda":
+                raise InputError("training.liger: its kernels are for CUDA's GPUs; training.liger=false")
+            use_liger(student.model)
         found = ranks.share(checkpoints.find(identity) if ranks.first else None)
         after = Position(0) if found is None else checkpoints.position(found)
         epochs.tested = after.epochs
@@ -121,12 +136,14 @@ def fit(
             raise
         finally:
             display.stop()
+            epochs.drop()
     student.model.eval()
     return Fit(
         epochs=training.epochs,
         steps=lightning.global_step,
         supervised_tokens=epochs.supervised_tokens,
         seconds=epochs.seconds,
+        overlapped=epochs.overlapped,
         resumed_after=(after.epochs, after.steps),
     )
 
