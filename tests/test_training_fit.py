@@ -166,7 +166,8 @@ for dropout in (True, False):
 """
 
 
-@pytest.mark.parametrize("n_threads", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_threads", [1, 2])
 def test_two_processes_train_the_same_bit_for_bit(tmp_path: Path, n_threads: int) -> None:
     """Python's own hashes differ from one process to the next: nothing may come in their order."""
     for name, seed in (("a", "1"), ("b", "2")):
