@@ -2,7 +2,7 @@
 
 The C library gives large blocks back to the system when they are freed, and the system clears them before it hands them
 out again: 100 MiB are 25,600 page faults. A training step frees and takes the same blocks over and over. Told to keep
-them, it takes 0.75 to 0.9 of the CPU time, and as much memory at its peak (bench/RESULTS.md).
+them, steps of GPT-2 took 0.76 to 0.98 of the CPU time, and as much memory at their peak (bench/RESULTS.md).
 """
 
 from __future__ import annotations
