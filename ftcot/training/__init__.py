@@ -83,7 +83,7 @@ class Training:
     def group(self) -> int:
         """Rationales of a question in a group.
 
-        Source of the quarter: bench/RESULTS.md. With two questions in a step some students learnt much less than with
-        four, and with four as much as from steps that are shuffled uniformly.
+        Source of the quarter: bench/RESULTS.md. From steps of two questions some students learnt much less than from
+        steps of four.
         """
         return max(1, self.batch_size // 4) if self.group_size == "auto" else self.group_size
