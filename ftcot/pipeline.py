@@ -130,7 +130,6 @@ def train(run: Run) -> None:
             "steps": fitted.steps,
             "training_seconds": fitted.seconds,
             "overlapped_seconds": round(fitted.overlapped, 3),
-            "max_new_tokens": run.evaluation.max_new_tokens,
         }
     )
 

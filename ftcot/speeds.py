@@ -19,6 +19,7 @@ from statistics import median
 from typing import Any
 
 from ftcot.errors import InputError
+from ftcot.evaluate import Evaluation
 from ftcot.folder import read_status, thaw
 from ftcot.prompts import Method
 from ftcot.records import read_json
@@ -204,7 +205,7 @@ def _told(folder: Path, names: set[str]) -> Told | None:
         return None
     config = thaw(folder)
     trains = counts.get("steps", 0) > 0
-    limit = counts.get("max_new_tokens") or config["evaluation"]["max_new_tokens"]
+    limit = Evaluation(max_new_tokens=config["evaluation"]["max_new_tokens"]).limit()  # as it is expected beforehand
     use = Use.of(config, status["computed_on"], trains=trains)
     stage = status["seconds"]["train" if trains else "evaluate"]
     training, testing = counts.get("training_seconds", 0.0), counts["testing_seconds"]

@@ -59,7 +59,7 @@ LAYERS: dict[str, set[str]] = {
     "hardware": {"devices"},
     "footprint": {"job", "student"},
     "libraries": set(),
-    "speeds": {"folder", "prompts"},
+    "speeds": {"evaluate", "folder", "prompts"},
     "probing": {"process", "procfs", "speeds"},
     "probe": {"job", "libraries", "process", "ranks", "speeds", "student", "training"},
     "expected": {"checks", "curation", "filters", "job", "launch", "logger", "prompts", "teacher"},

@@ -20,7 +20,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from safetensors.torch import load_file
-from torch import Tensor
 
 from ftcot.errors import InputError, JobError
 from ftcot.student import Student
@@ -28,17 +27,9 @@ from ftcot.training.batches import stream
 from ftcot.training.checkpoint import Checkpoints
 from ftcot.training.module import rate_factor
 from tests.conftest import ROOT
-from tests.training_job import CPU, TEXTS, accuracy, build, settings, train
+from tests.training_job import CPU, TEXTS, accuracy, build, same, settings, train, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def weights(student: Student) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in student.model.state_dict().items()}
-
-
-def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import signal
@@ -27,12 +26,12 @@ from ftcot.ranks import Ranks
 from ftcot.records import read_json
 from ftcot.stop import Stop
 from ftcot.student import Student
-from ftcot.training.checkpoint import Checkpoints, Position
+from ftcot.training.checkpoint import Position
 from ftcot.training.fit import Fit
 from ftcot.training.pending import Pending, Snapshot
 from ftcot.training.room import Room, copied
 from tests.faults import TRAINED, World, check_checkpoints, same_result
-from tests.training_job import CPU, TEXTS, build, settings, train
+from tests.training_job import CPU, TEXTS, build, position, rows, same, settings, train, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread", "signals")
 
@@ -45,25 +44,6 @@ LORA = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "target_modules": "all-lin
 
 class Killed(BaseException):
     """As sudden as an exception can be."""
-
-
-def weights(student: Student) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in student.model.state_dict().items()}
-
-
-def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    """metrics.csv without what the clock says."""
-    with (folder / "metrics.csv").open(newline="") as file:
-        return [row | {"tokens_per_second": ""} for row in csv.DictReader(file)]
-
-
-def position(folder: Path) -> Position:
-    (path,) = (folder / "checkpoints").iterdir()
-    return Checkpoints(folder).position(path)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,9 +16,9 @@ from ftcot import stop
 from ftcot.logger import RunLogger
 from ftcot.stop import Stop
 from ftcot.student import Student
-from ftcot.training.checkpoint import Checkpoints, Position
+from ftcot.training.checkpoint import Position
 from ftcot.training.fit import Fit
-from tests.training_job import CPU, GROUPS, accuracy, build, of_questions, settings, train
+from tests.training_job import CPU, GROUPS, accuracy, build, of_questions, position, rows, settings, train, weights
 
 EVERY_STEP = CPU | {"log_every_n_steps": 1}
 
@@ -48,21 +47,6 @@ class Bell(RunLogger):
         self.steps.append(values["step"])
         if values["step"] == self.rings_at:
             signal.raise_signal(self.number)
-
-
-def weights(student: Student) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in student.model.state_dict().items()}
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    """metrics.csv without what the clock says."""
-    with (folder / "metrics.csv").open(newline="") as file:
-        return [row | {"tokens_per_second": ""} for row in csv.DictReader(file)]
-
-
-def position(folder: Path) -> Position:
-    (path,) = (folder / "checkpoints").iterdir()
-    return Checkpoints(folder).position(path)
 
 
 def run(folder: Path, **more: Any) -> tuple[Fit, dict[str, Tensor]]:

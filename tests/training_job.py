@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,11 +11,13 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from ftcot.logger import RunLogger
 from ftcot.student import Encoded, Student
 from ftcot.student.specs import Tiny, TinyT5
 from ftcot.training import Training
+from ftcot.training.checkpoint import Checkpoints, Position
 from ftcot.training.fit import Fit, fit
 
 ADAM = {"_target_": "torch.optim.AdamW", "lr": 3e-3}
@@ -26,6 +29,25 @@ TEXTS = [
     for j in range(7)
 ]
 """42 pairs: five batches of eight and one of two."""
+
+
+def weights(student: Student) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in student.model.state_dict().items()}
+
+
+def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """metrics.csv without what the clock says."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [row | {"tokens_per_second": ""} for row in csv.DictReader(file)]
+
+
+def position(folder: Path) -> Position:
+    (path,) = (folder / "checkpoints").iterdir()
+    return Checkpoints(folder).position(path)
 
 
 def build(seed: int = 0, *, dropout: bool = True) -> tuple[Student, list[Encoded]]:
