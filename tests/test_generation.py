@@ -22,6 +22,8 @@ from tests.student_models import random_student
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 END = 7
+UNKNOWN = 511
+"""A token that the student can write and its tokenizer does not know."""
 KINDS = ("gpt2", "llama", "llama-gqa", "opt", "neox", "qwen2", "t5")
 
 
@@ -175,7 +177,7 @@ def test_a_text_that_was_interrupted_goes_on_where_it_was() -> None:
 
 
 @settings(max_examples=200)
-@given(st.lists(st.integers(1, 511), min_size=1, max_size=30), st.data())
+@given(st.lists(st.integers(1, 511) | st.just(UNKNOWN), min_size=1, max_size=30), st.data())
 def test_a_text_ends_at_the_token_that_completes_a_stop_phrase(ids: list[int], data: st.DataObject) -> None:
     student = random_student("gpt2")
     whole = student._text(ids)
@@ -183,6 +185,7 @@ def test_a_text_ends_at_the_token_that_completes_a_stop_phrase(ids: list[int], d
     phrase = whole[start : start + data.draw(st.integers(1, 6))] or "-->"
     other = data.draw(st.sampled_from(("-->", "\n", "é", " ")))
     ending, text = Ending(frozenset(), (phrase, other), student._text), Text((1,), 10**6)
+    assert student._text([UNKNOWN]) == ""
     first = next(
         (n for n in range(1, len(ids) + 1) if any(stop in student._text(ids[:n]) for stop in (phrase, other))), None
     )

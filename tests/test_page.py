@@ -234,9 +234,8 @@ def test_everything_is_reached_by_keyboard_alone(written: Path, open_page: Open)
     go(tab, "compare")
     tab_to(tab, "#in-compare select")
     before = tab.locator("#difference").inner_text()
-    tab.keyboard.press("ArrowUp")
-    tab.keyboard.press("ArrowDown")
-    tab.keyboard.type("Fine-tune (")
+    # By one key: a name typed must come letter upon letter, which a busy machine does not do.
+    tab.keyboard.press("End" if tab.evaluate("document.activeElement.selectedIndex") == 0 else "Home")
     tab.wait_for_function("before => document.querySelector('#difference')?.innerText !== before", arg=before)
 
 

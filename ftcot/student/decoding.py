@@ -76,11 +76,11 @@ class Ending:
     decode: Decode
 
     def __post_init__(self) -> None:
-        # A token holds a byte at least, so a phrase lies within this many last tokens (4: a character begun before).
+        # A token of any text has a byte, so a phrase lies within this many of those (4: a character begun before).
         self._window = max((len(stop.encode()) for stop in self.stops), default=0) + 4
         self._last = {stop[-1] for stop in self.stops}
         self._plain = all(last.isascii() and last.isprintable() and last != " " for last in self._last)
-        self._may_end: dict[int, bool] = {}
+        self._pieces: dict[int, str] = {}
 
     def add(self, text: Text, token: int) -> None:
         """One token more."""
@@ -95,18 +95,27 @@ class Ending:
     def _stopped(self, ids: list[int]) -> bool:
         if not self._completes(ids[-1]):
             return False
-        recent = self.decode(ids[-self._window :])
+        recent = self.decode(ids[self._recent(ids) :])
         return any(stop in recent for stop in self.stops) and any(stop in self.decode(ids) for stop in self.stops)
 
     def _completes(self, token: int) -> bool:
         """Whether a phrase may end in the token: few do, and decoding at every step would take longer than a step of a
         small model. Spaces and characters of several bytes may depend on the tokens before, so they are not judged."""
-        if not self._plain:
-            return True
-        if token not in self._may_end:
-            piece = self.decode([token])
-            self._may_end[token] = any(last in piece for last in self._last)
-        return self._may_end[token]
+        return not self._plain or any(last in self._piece(token) for last in self._last)
+
+    def _recent(self, ids: list[int]) -> int:
+        """Where the last tokens begin that a phrase can lie within. Special tokens, and those of a vocabulary that the
+        tokenizer does not know, hold nothing."""
+        held, start = 0, len(ids)
+        while start and held < self._window:
+            start -= 1
+            held += self._piece(ids[start]) != ""
+        return start
+
+    def _piece(self, token: int) -> str:
+        if token not in self._pieces:
+            self._pieces[token] = self.decode([token])
+        return self._pieces[token]
 
     def before(self, ids: Sequence[int]) -> str:
         """The text before the first of the phrases."""
