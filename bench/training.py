@@ -9,7 +9,8 @@
 Students of GPT-2's shapes with random weights, on the recorded rationales of text-davinci-002 (T = 0.7, the right ones
 among 8 of each question) by our own templates: the same token ids for all. hf, trl and fast take --pairs a step (more:
 --pairs 8 32); parent and paper are batches of 8 by definition. Each side is a process of its own; the sides take turns
-in every round, a round draws the pairs of its steps anew, and the first step is not timed. A side's name may go on with
+in every round, a round draws the pairs of its steps anew, and the first two or three steps are not timed. A side's name
+may go on with
 words on how: `trl+sorted+micro8+free+malloc`, `fast+group8+tokens1024` (training_sides.py has them all).
 
 `tokens/s` counts supervised tokens, the end of text included. `through`: tokens that go through the layers for each of
@@ -135,7 +136,8 @@ def jobs(chosen: argparse.Namespace, folder: Path) -> Iterator[tuple[dict[str, A
                 for pairs in [8] if eight else chosen.pairs:
                     # A step of the parent costs the same each time.
                     steps = 2 if side == "parent" else max(2, chosen.sample // pairs)
-                    warm_up = 1 if pairs > 8 else 2
+                    # Batches of several sizes take some steps until the process has the memory for all of them.
+                    warm_up = 3 if pairs > 8 else 2
                     job = Job(
                         *(side, shape, precision, pairs, steps, warm_up, chosen.threads, number),
                         file=str(files[task]),

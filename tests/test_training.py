@@ -41,7 +41,7 @@ def option(group: str, name: str) -> dict[str, Any]:
     [
         ({"epochs": 0}, "training.epochs=0"),
         ({"group_size": 0}, "training.group_size=0: expected 1 or more"),
-        ({"group_size": "all"}, "training.group_size=all: expected 1 or more, or auto"),
+        ({"group_size": "all"}, "training.group_size=all: expected 1 or more"),
         ({"batch_by": "words"}, "training.batch_by='words': expected pairs or tokens"),
         ({"device_batch_size": 4, "device_batch_tokens": 99}, "device_batch_tokens: give one of them"),
         ({"batch_size": 8, "device_batch_size": 3}, "device_batch_size=3 does not divide training.batch_size=8"),
@@ -156,9 +156,3 @@ def test_settings_and_trainer_are_checked_without_torch_and_lightning() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(("batch_size", "group"), [(1, 1), (8, 2), (16, 4), (32, 8), (63, 15)])
-def test_a_group_is_a_quarter_of_a_step_unless_a_number_says_otherwise(batch_size: int, group: int) -> None:
-    assert training(batch_size=batch_size, group_size="auto").group == group
-    assert training(batch_size=batch_size, group_size=6).group == 6

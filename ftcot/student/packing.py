@@ -23,9 +23,9 @@ from itertools import accumulate
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ftcot.student import Encoded
+from ftcot.student import Encoded, softmax
 
 WORTH = 1 << 16
 """Products of a query and a key that are worth another call of the attention. With 768 numbers a token, they are 0.2
@@ -186,18 +186,17 @@ class Packed:
         spread = [[block.spread(part) for block, part in zip(self._blocks, split, strict=True)] for split in parts]
         (q, *queries), (k, *keys), (v, *values) = spread
         k, v = _each_head(k, n_heads), _each_head(v, n_heads)
-        sdpa = nn.functional.scaled_dot_product_attention
-        outputs = [self.texts.gather(sdpa(q, k, v, is_causal=True, dropout_p=dropout, scale=scaling))]
+        outputs = [self.texts.gather(softmax.attend(q, k, v, None, dropout, scaling))]
         for number, some in enumerate(self.completions):
             own_key, own_value = (_each_head(tensor[number], n_heads) for tensor in (keys, values))
             width = some.mask.shape[3] - some.mask.shape[2]
-            output = sdpa(
+            output = softmax.attend(
                 queries[number],
                 torch.cat([k[:, :, :width].index_select(0, some.question), own_key], dim=2),
                 torch.cat([v[:, :, :width].index_select(0, some.question), own_value], dim=2),
-                attn_mask=self._mask(number, query.dtype),
-                dropout_p=dropout,
-                scale=scaling,
+                self._mask(number, query.dtype),
+                dropout,
+                scaling,
             )
             outputs.append(some.block.gather(output))
         return torch.cat(outputs)[None]

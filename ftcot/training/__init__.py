@@ -24,9 +24,10 @@ class Training:
     """`_target_` (torch.optim.*) and its arguments; built by the worker."""
     batch_by: Literal["pairs", "tokens"] = "pairs"
     """What steps have the same number of: pairs, or supervised tokens, and then batch_size pairs on average."""
-    group_size: int | Literal["auto"] = 1
+    group_size: int = 1
     """Rationales of a question that stay together in a step, so that the question is computed once for them; 1: pairs
-    are shuffled uniformly; auto: a quarter of a step."""
+    are shuffled uniformly. More make a step cheaper, and of fewer questions: students from scratch learnt much less
+    (bench/RESULTS.md)."""
     device_batch_size: int | None = None
     """Pairs that go through the model at once; None: those of a step."""
     device_batch_tokens: int | None = None
@@ -48,12 +49,9 @@ class Training:
     """Arguments of peft.LoraConfig; None trains every weight."""
 
     def __post_init__(self) -> None:
-        if self.group_size != "auto" and not isinstance(self.group_size, int):
-            raise InputError(f"training.group_size={self.group_size}: expected 1 or more, or auto")
-        for name in ("epochs", "batch_size", "group", "device_batch_tokens", "evaluate_every"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                key = "group_size" if name == "group" else name
-                raise InputError(f"training.{key}={value}: expected 1 or more")
+        for name in ("epochs", "batch_size", "group_size", "device_batch_tokens", "evaluate_every"):
+            if (value := getattr(self, name)) is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(f"training.{name}={value}: expected 1 or more")
         micro = self.device_batch_size
         if micro is not None and (micro < 1 or self.batch_size % micro):
             raise InputError(
@@ -78,12 +76,3 @@ class Training:
             raise InputError(f"training.optimizer.lr={self.optimizer.get('lr')}: expected a number")
         if self.schedule not in ("constant", "linear", "cosine"):
             raise InputError(f"training.schedule={self.schedule!r}: expected constant, linear or cosine")
-
-    @property
-    def group(self) -> int:
-        """Rationales of a question in a group.
-
-        Source of the quarter: bench/RESULTS.md. From steps of two questions some students learnt much less than from
-        steps of four.
-        """
-        return max(1, self.batch_size // 4) if self.group_size == "auto" else self.group_size

@@ -41,7 +41,7 @@ def n_steps(pairs: Sequence[Encoded], training: Training) -> int:
 
 def steps(pairs: Sequence[Encoded], training: Training, seed: int, epoch: int) -> list[list[int]]:
     """The pairs of each step of an epoch, by their number; those of a group follow each other."""
-    order = shuffled([pair.prompt_ids for pair in pairs], training.group, seed, epoch)
+    order = shuffled([pair.prompt_ids for pair in pairs], training.group_size, seed, epoch)
     if training.batch_by == "pairs":
         return [order[first : first + training.batch_size] for first in range(0, len(order), training.batch_size)]
     return cut(order, [len(pairs[i].target_ids) for i in order], n_steps(pairs, training))
