@@ -59,6 +59,10 @@ class AnswerKind(Protocol):
         """Whether they are equal by the paper's rule."""
         ...
 
+    def contains(self, text: str, answer: str) -> bool:
+        """Whether any candidate of `text` is equal to the answer by the paper's rule."""
+        return any(self.same(found, answer) for found in set(self.candidates(text)))
+
     def whole(self, text: str) -> str | None:
         """The answer, if `text` is one and nothing else."""
         ...
@@ -81,7 +85,7 @@ class AnswerKind(Protocol):
 
 
 @dataclass(frozen=True)
-class Number:
+class Number(AnswerKind):
     """An integer or decimal number."""
 
     as_float: bool = False
@@ -100,6 +104,18 @@ class Number:
         if self.as_float:
             return abs(float(prediction) - float(answer)) <= TOLERANCE
         return prediction == answer
+
+    def contains(self, text: str, answer: str) -> bool:
+        text, answer = text.replace(",", ""), answer.replace(",", "")
+        if not self.as_float and answer not in text:
+            return False
+        # Looking for numbers is what takes long. None goes beyond its line, and a text that contains the answer mostly
+        # has it in the last line, written as the answer is.
+        for part in (text.rpartition("\n")[2], text):
+            found = _NUMBER.findall(part)
+            if answer in found:
+                return self.same(answer, answer)  # not for 400 digits: infinity is not near itself
+        return self.as_float and any(self.same(number, answer) for number in found)
 
     def whole(self, text: str) -> str | None:
         found = _WHOLE_NUMBER.fullmatch(_trimmed(text))
@@ -123,7 +139,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(AnswerKind):
     """A letter of a multiple-choice question."""
 
     letters: str = "ABCDE"
@@ -156,7 +172,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class YesNo:
+class YesNo(AnswerKind):
     """Yes or no."""
 
     @property
@@ -186,7 +202,7 @@ class YesNo:
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(AnswerKind):
     """A short string, such as the letters of last_letter_concatenation."""
 
     @property
@@ -231,6 +247,9 @@ class LoggedNumber(Number):
 
     def same(self, prediction: str, answer: str) -> bool:
         return prediction == answer.removesuffix(".0")
+
+    def contains(self, text: str, answer: str) -> bool:
+        return answer.removesuffix(".0") in self.candidates(text)
 
 
 class Reading(NamedTuple):
@@ -294,11 +313,6 @@ def candidate(kind: AnswerKind, text: str, answer: str, which: Candidate) -> Rea
         return Reading(None, False)
     prediction = found[0] if which == "first" else found[-1]
     return Reading(prediction, kind.same(prediction, answer))
-
-
-def contains(kind: AnswerKind, text: str, answer: str) -> bool:
-    """Whether any candidate of `text` by the paper's rule equals gold."""
-    return any(kind.same(found, answer) for found in set(kind.candidates(text)))
 
 
 class _Letters(NamedTuple):

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from ftcot.answers import SCORERS, AnswerKind, contains
+from ftcot.answers import SCORERS, AnswerKind
 from ftcot.errors import InputError, JobError
 from ftcot.prompts import Template
 from ftcot.ranks import Ranks
@@ -105,7 +105,7 @@ def predict(
             prediction=reported.prediction,
             correct=reported.correct,
             verdicts={name: reading.correct for name, reading in readings.items()},
-            contains_answer=contains(kind, said.text, sample.answer),
+            contains_answer=kind.contains(said.text, sample.answer),
             formatted=template.marker is None or template.marker in said.text,
             truncated=said.truncated,
             n_tokens=said.n_tokens + (rationale.n_tokens if rationale else 0),

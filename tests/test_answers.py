@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ftcot.answers import SCORERS, AnswerKind, Choice, LoggedNumber, Number, Text, YesNo, candidate, contains
+from ftcot.answers import SCORERS, AnswerKind, Choice, LoggedNumber, Number, Text, YesNo, candidate
 from ftcot.errors import InputError
+from ftcot.task.file import Phrase
 
 KINDS = [Number(), Number(as_float=True), Choice("ABC"), YesNo(), Text()]
 
@@ -215,10 +216,21 @@ def test_the_quick_patterns_find_what_the_plain_rules_find(rule: str, text: str)
     assert FAST[rule](text) == PLAIN[rule](text)
 
 
-@given(written, st.sampled_from(KINDS))
-def test_a_text_contains_the_answer_if_any_candidate_is_it(text: str, kind: AnswerKind) -> None:
-    answer = {"Number": "1,234", "Choice": "A", "YesNo": "No", "Text": "23"}[type(kind).__name__]
-    assert contains(kind, text, answer) is any(kind.same(found, answer) for found in kind.candidates(text))
+ANSWERS = ["1,234", "23", "23.0", "0.5", "-1", "01", "9" * 400, "A", "No", "yes", "", "many"]
+
+
+@settings(max_examples=300)
+@given(written | st.text("0123456789.,- \n", max_size=30), st.sampled_from(ANSWERS))
+@example("9" * 400, "9" * 400)  # beyond a float: no number is near it, not even itself
+@pytest.mark.parametrize("kind", [*KINDS, LoggedNumber(), Phrase()])
+def test_a_text_contains_the_answer_if_any_candidate_is_it(kind: AnswerKind, text: str, answer: str) -> None:
+    try:
+        expected = any(kind.same(found, answer) for found in kind.candidates(text))
+    except ValueError:  # no gold answer of this kind
+        with pytest.raises(ValueError, match="could not convert"):
+            kind.contains(text, answer)
+    else:
+        assert kind.contains(text, answer) is expected
 
 
 @given(st.text("^-]AB\\ x"), st.sampled_from(["A-C", "^AB", "A\\B"]))
