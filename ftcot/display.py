@@ -64,11 +64,13 @@ def _plan(job: Job, splits: Splits, folder: Path, purchase: Estimate | None) -> 
                 + (", LoRA" if training.lora else ""),
             )
         )
+    most = job.evaluation.max_new_tokens
+    limit = "up to half as long again as the longest rationale" if most == "auto" else f"up to {most} new tokens"
     every = f", every {job.training.evaluate_every} epochs" if job.training.evaluate_every > 1 else ", every epoch"
     rows.append(
         (
             "evaluation",
-            f"greedy, up to {job.evaluation.max_new_tokens} new tokens, {job.evaluation.scorer} scorer"
+            f"greedy, {limit}, {job.evaluation.scorer} scorer"
             + (every if job.method.trains else ""),
         )
     )
