@@ -29,11 +29,11 @@ from statistics import median
 
 from ftcot.checks import Checker
 from ftcot.compose import Composer, conf_dir
+from ftcot.files import read_json, write_json
 from ftcot.folder import fill, freeze
 from ftcot.grid import expand, plan
 from ftcot.hashes import FileHashes
 from ftcot.jobs import JobIndex
-from ftcot.records import read_json, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -30,7 +30,8 @@ import numpy as np
 import yaml
 
 from bench.overhead import about
-from ftcot.records import Example, Prediction, read_json, read_records
+from ftcot.files import read_json
+from ftcot.records import Example, Prediction, read_records
 from ftcot.statistics.paired import paired
 
 if TYPE_CHECKING:

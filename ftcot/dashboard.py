@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcot.errors import FtcotError, InputError, JobError
+from ftcot.files import write_atomic
 from ftcot.logger import facts, logged_in
-from ftcot.records import write_atomic
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2 import Panel, Report

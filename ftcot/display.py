@@ -20,8 +20,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from ftcot import published
+from ftcot.files import read_json
 from ftcot.job import Job
-from ftcot.records import read_json
 from ftcot.sample_study import RIGHT, RIGHT_BY_LUCK
 from ftcot.task import Splits
 from ftcot.teacher import Bill, Estimate
@@ -70,8 +70,7 @@ def _plan(job: Job, splits: Splits, folder: Path, purchase: Estimate | None) -> 
     rows.append(
         (
             "evaluation",
-            f"greedy, {limit}, {job.evaluation.scorer} scorer"
-            + (every if job.method.trains else ""),
+            f"greedy, {limit}, {job.evaluation.scorer} scorer" + (every if job.method.trains else ""),
         )
     )
     rows.append(("folder", place(folder)))

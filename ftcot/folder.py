@@ -19,7 +19,8 @@ import yaml
 
 import ftcot
 from ftcot.errors import InputError
-from ftcot.records import SCHEMA, read_json, write_atomic
+from ftcot.files import read_json, write_atomic
+from ftcot.records import SCHEMA
 from ftcot.status import STAGES
 
 SMALL_FILES = ("job.yaml", "status.json", "metrics.csv", "score.json", "log.txt")

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, open_dict
 from ftcot.brake import Brake
 from ftcot.devices import Slot, ranks_here, slot
 from ftcot.errors import OUT_OF_MEMORY, cause_of
+from ftcot.files import read_json
 from ftcot.folder import freeze, is_frozen, read_status, thaw
 from ftcot.footprint import footprint
 from ftcot.job import build
@@ -33,7 +34,6 @@ from ftcot.ledger import DONE, Ledger, Member, member, now
 from ftcot.nodes import here
 from ftcot.preemption import saving_first
 from ftcot.procfs import is_alive
-from ftcot.records import read_json
 from ftcot.sample_study import reported
 
 CROWDED = "out of memory beside other jobs on its GPU; it goes on with a GPU of its own"

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ftcot.errors import InputError
-from ftcot.records import SCHEMA, read_json, write_json
+from ftcot.files import read_json, write_json
+from ftcot.records import SCHEMA
 
 
 class FileHashes:

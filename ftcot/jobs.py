@@ -25,10 +25,11 @@ from typing import Any
 
 import ftcot
 from ftcot.errors import InputError
+from ftcot.files import read_json, write_json
 from ftcot.folder import read_status
 from ftcot.hashes import FileHashes
 from ftcot.procfs import is_alive, start_of
-from ftcot.records import SCHEMA, read_json, write_json
+from ftcot.records import SCHEMA
 from ftcot.status import boot_id
 
 NOT_RESULTS = frozenset(

@@ -33,7 +33,7 @@ ABANDONED = 3600.0
 """Seconds after which a temporary file or folder belongs to nobody: the longest write takes minutes."""
 
 _TEMPORARY = re.compile(r"\..+\.([a-z0-9_]{8}|\d+)")
-"""`.score.json.k3x_81ab`: of `records.write_atomic`, tempfile, and folders that are renamed into place once whole."""
+"""`.score.json.k3x_81ab`: of `files.write_atomic`, tempfile, and folders that are renamed into place once whole."""
 
 _ASIDE = re.compile(r".+\.old\d+")
 """Of `folder.move_aside`."""

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftcot.errors import FtcotError, InputError, JobError
+from ftcot.files import read_json
 from ftcot.folder import thaw
 from ftcot.job import Job, build
 from ftcot.logger import Mode, Wandb, logged_in
 from ftcot.logger import build as build_logger
 from ftcot.logger.metrics import Metrics
-from ftcot.records import Prediction, Sample, Score, read_json, read_records
+from ftcot.records import Prediction, Sample, Score, read_records
 from ftcot.status import Status
 
 if TYPE_CHECKING:

@@ -22,19 +22,12 @@ from rich.console import Console
 from ftcot import evaluate as evaluation
 from ftcot import libraries
 from ftcot.card import model_card
+from ftcot.files import read_json, write_atomic, write_json
 from ftcot.hardware import describe
 from ftcot.job import Job, Keep
 from ftcot.malloc import keep_freed
 from ftcot.ranks import Ranks
-from ftcot.records import (
-    Example,
-    Prediction,
-    Score,
-    read_json,
-    read_records,
-    write_atomic,
-    write_json,
-)
+from ftcot.records import Example, Prediction, Score, read_records
 from ftcot.running import Run
 from ftcot.status import COMPUTING, Stage, Status
 from ftcot.teaching import curate, teach

@@ -20,8 +20,8 @@ from ftcot import job as jobs
 from ftcot.answers import SCORERS
 from ftcot.errors import FtcotError, InputError
 from ftcot.evaluate import Evaluation, ask
+from ftcot.files import read_jsonl
 from ftcot.folder import thaw
-from ftcot.records import read_jsonl
 
 
 @dataclass(frozen=True)

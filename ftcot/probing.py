@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from ftcot.errors import InputError
+from ftcot.files import read_json, write_json
 from ftcot.process import LAUNCHER_PID, OTHERS, describe_death
 from ftcot.procfs import kill_tree
-from ftcot.records import SCHEMA, read_json, write_json
+from ftcot.records import SCHEMA
 from ftcot.speeds import Speed, Use
 
 PATIENCE = 300.0

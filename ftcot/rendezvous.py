@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from ftcot.errors import InputError, JobError
+from ftcot.files import read_json, write_json
 from ftcot.nodes import Node
-from ftcot.records import SCHEMA, read_json, write_json
+from ftcot.records import SCHEMA
 
 FILE = "rendezvous.json"
 

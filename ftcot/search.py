@@ -33,6 +33,7 @@ from ftcot.complaints import bare_integers
 from ftcot.compose import Composer
 from ftcot.errors import InputError
 from ftcot.estimate import is_dry
+from ftcot.files import read_json
 from ftcot.folder import thaw
 from ftcot.grid import Planned
 from ftcot.handoff import FrozenJobs
@@ -41,7 +42,6 @@ from ftcot.launch import Launch
 from ftcot.launchers import Launcher, refuse_missing
 from ftcot.ledger import DONE, Member
 from ftcot.log import screen
-from ftcot.records import read_json
 from ftcot.rounds import Rounds
 from ftcot.sweep import folder_of, settings_of, show, verdict
 from ftcot.sweep_folder import Settings, SweepFolder

@@ -20,9 +20,9 @@ from typing import Any
 
 from ftcot.errors import InputError
 from ftcot.evaluate import Evaluation
+from ftcot.files import read_json
 from ftcot.folder import read_status, thaw
 from ftcot.prompts import Method
-from ftcot.records import read_json
 
 RECENT = 5
 """Runs that are looked at for each speed: the last ones."""

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import ftcot
-from ftcot.records import SCHEMA, read_json, write_json
+from ftcot.files import read_json, write_json
+from ftcot.records import SCHEMA
 
 State = Literal["frozen", "running", "partial", "complete", "failed", "stopped"]
 """frozen: not started; partial: everything up to `until` is done; stopped: asked to stop, can go on."""

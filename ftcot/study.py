@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from ftcot.errors import InputError
-from ftcot.records import SCHEMA, read_json, write_json
+from ftcot.files import read_json, write_json
+from ftcot.records import SCHEMA
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # SQLAlchemy 2 has complaints

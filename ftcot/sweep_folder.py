@@ -22,12 +22,13 @@ import yaml
 
 import ftcot
 from ftcot.errors import InputError
+from ftcot.files import write_atomic
 from ftcot.folder import freeze, is_frozen, move_aside, sweep_began
 from ftcot.grid import Planned
 from ftcot.handoff import ended
 from ftcot.launch import Launch
 from ftcot.ledger import Ledger, Member, member
-from ftcot.records import SCHEMA, write_atomic
+from ftcot.records import SCHEMA
 
 
 @dataclass(frozen=True)

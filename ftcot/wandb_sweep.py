@@ -28,11 +28,11 @@ from ftcot.checks import Checker
 from ftcot.complaints import bare_integers
 from ftcot.compose import Composer, conf_dir
 from ftcot.errors import FtcotError, InputError
+from ftcot.files import write_atomic
 from ftcot.grid import expand, plan
 from ftcot.hashes import FileHashes
 from ftcot.logger import Wandb
 from ftcot.logger import build as build_logger
-from ftcot.records import write_atomic
 
 METHODS = ("grid", "random", "bayes")
 

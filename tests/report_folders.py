@@ -24,13 +24,14 @@ from ftcot import evaluate as evaluation
 from ftcot.answers import SCORERS
 from ftcot.compose import Composer, conf_dir
 from ftcot.curation import curate, judge, vanilla
+from ftcot.files import read_json, write_json
 from ftcot.filters import Context
 from ftcot.folder import fill, freeze
 from ftcot.hashes import FileHashes
 from ftcot.job import Job, build
 from ftcot.jobs import job_hash
 from ftcot.ledger import Ledger, Member
-from ftcot.records import Example, Prediction, Sample, Score, read_json, to_line, write_json
+from ftcot.records import Example, Prediction, Sample, Score, to_line
 from ftcot.status import STAGES
 from ftcot.task.generated import Hand
 from ftcot.task.generated.reasoning import voice_of_draw

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftcot.records import read_jsonl
+from ftcot.files import read_jsonl
 from ftcot.teacher.asks import REFUSED, Ask, Decoding, Turn
 from ftcot.teacher.pace import FIRST, Bucket, Pace, Waits
 from ftcot.teacher.trouble import context_in, said_in, trouble_of, wait_of

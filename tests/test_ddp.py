@@ -15,9 +15,10 @@ import torch
 
 from ftcot.compose import Composer, conf_dir
 from ftcot.compose import freeze as compose_job
+from ftcot.files import read_json
 from ftcot.folder import freeze
 from ftcot.ranks import Ranks
-from ftcot.records import Prediction, Score, read_json, read_records
+from ftcot.records import Prediction, Score, read_records
 from tests.command import read, wait_for
 from tests.conftest import ROOT
 from tests.ranks_job import TRAININGS, answers, asked, spoken, trained

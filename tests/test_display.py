@@ -48,7 +48,7 @@ CONFIG = {
 
 
 def shown(tmp_path: Path, config: dict[str, object], score: Score = SCORE) -> list[str]:
-    from ftcot.records import write_json
+    from ftcot.files import write_json
 
     write_json(tmp_path / "score.json", score.to_json())
     console = Console(file=io.StringIO(), width=160)

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from ftcot.checks import Checker
 from ftcot.compose import Composer, conf_dir, freeze
 from ftcot.errors import InputError
+from ftcot.files import write_atomic, write_json
 from ftcot.hashes import FileHashes
 from ftcot.jobs import JobIndex, Lease, job_hash
 from ftcot.procfs import is_alive
-from ftcot.records import to_line, write_atomic, write_json
+from ftcot.records import to_line
 from tests.conftest import ROOT
 
 OLD = 1_700_000_000

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftcot.files import write_json
 from ftcot.handoff import ended
 from ftcot.ledger import Ledger, Member
 from ftcot.outcome import Outcome
-from ftcot.records import write_json
 
 events = st.lists(st.fixed_dictionaries({"number": st.integers(0, 3), "state": st.text(max_size=9)}), max_size=9)
 

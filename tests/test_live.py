@@ -12,8 +12,9 @@ from rich.console import Console
 
 from ftcot import pipeline
 from ftcot.errors import InputError, JobError
+from ftcot.files import read_json
 from ftcot.job import build as build_job
-from ftcot.records import Completion, Sample, Score, read_json, read_records
+from ftcot.records import Completion, Sample, Score, read_records
 from ftcot.status import Status
 from ftcot.teacher import Diversity, Session
 from ftcot.teacher.asks import REFUSED, Ask, Reply, seed_of

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftcot.records import Completion, Example, read_json
+from ftcot.files import read_json
+from ftcot.records import Completion, Example
 from ftcot.report.making import Asked, make
 from ftcot.report.page.books import PAGE, Book, Entry, Question
 from ftcot.report.page.packing import LARGEST, Words, inline_json, packed, packed_json, to_bytes

@@ -12,8 +12,9 @@ import pytest
 from ftcot.answers import SCORERS, YesNo
 from ftcot.errors import InputError, JobError
 from ftcot.evaluate import predict
+from ftcot.files import read_json
 from ftcot.job import build
-from ftcot.records import Completion, Example, Prediction, Score, read_json, read_records
+from ftcot.records import Completion, Example, Prediction, Score, read_records
 from ftcot.sample_study import KINDS, key, kind_of, rates
 from ftcot.status import Status
 from ftcot.student.specs import Decoder

@@ -23,10 +23,10 @@ from ftcot.compose import Composer, conf_dir
 from ftcot.costs import Cost, Costs, Sharing
 from ftcot.devices import Memory
 from ftcot.expected import Asked
+from ftcot.files import write_json
 from ftcot.hashes import FileHashes
 from ftcot.launch import Launch
 from ftcot.probing import Probes, Request
-from ftcot.records import write_json
 from ftcot.speeds import Answers, Speed, Use, read_earlier
 from ftcot.walltime import BETWEEN, at_once, wall
 from tests.command import SMALL, TRAINED, Command

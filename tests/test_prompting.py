@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from ftcot.answers import Choice, Number, Text
 from ftcot.errors import InputError
+from ftcot.files import read_jsonl
 from ftcot.job import build as build_job
-from ftcot.records import Sample, read_jsonl
+from ftcot.records import Sample
 from ftcot.task import Demonstrations, Task
 from ftcot.teacher.asks import Turn, flatten
 from ftcot.teacher.demonstrations import one_line, worked_examples

@@ -15,18 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftcot.errors import InputError
-from ftcot.records import (
-    STALE,
-    Completion,
-    Example,
-    Prediction,
-    read_json,
-    read_jsonl,
-    read_records,
-    stream_records,
-    to_line,
-    write_records,
-)
+from ftcot.files import STALE, read_json, read_jsonl
+from ftcot.records import Completion, Example, Prediction, read_records, stream_records, to_line, write_records
 
 text = st.text(max_size=40)
 

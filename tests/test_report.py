@@ -14,7 +14,8 @@ import pytest
 
 from ftcot.compose import Composer, conf_dir
 from ftcot.figures import find
-from ftcot.records import Prediction, read_json, read_records, write_json
+from ftcot.files import read_json, write_json
+from ftcot.records import Prediction, read_records
 from ftcot.report import charts, findings
 from ftcot.report.__main__ import main, place_of
 from ftcot.report.findings import look

@@ -18,11 +18,12 @@ from rich.console import Console
 
 from ftcot import published, teaching
 from ftcot.compose import Composer, conf_dir
+from ftcot.files import read_json, write_json
 from ftcot.folder import freeze, thaw
 from ftcot.job import build as build_job
 from ftcot.jobs import NOT_RESULTS
 from ftcot.ranks import Ranks
-from ftcot.records import Sample, read_json, write_json
+from ftcot.records import Sample
 from ftcot.report import cells, cost, data_card, lessons, provenance, questions
 from ftcot.report.making import Asked, make
 from ftcot.report.model import Report

@@ -11,7 +11,7 @@ import pytest
 
 import ftcot
 from ftcot.errors import InputError
-from ftcot.records import read_json, write_json
+from ftcot.files import read_json, write_json
 from ftcot.report.model import Found
 from ftcot.report.reading import nothing_found, read
 from tests.report_folders import make_run, make_sweep, reuse

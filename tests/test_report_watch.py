@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ftcot.files import read_json, write_json
 from ftcot.ledger import Ledger, member
-from ftcot.records import read_json, write_json
 from ftcot.report.making import Asked, make
 from ftcot.report.watch import is_running, watch
 from tests.conftest import ROOT

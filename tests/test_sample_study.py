@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftcot import sample_study
-from ftcot.records import Completion, Prediction, read_jsonl
+from ftcot.files import read_jsonl
+from ftcot.records import Completion, Prediction
 from ftcot.sample_study import KINDS, RIGHT, is_copy, kind_of, kind_of_completion, kinds, rates, reported
 from tests.generated_tasks import build, each_task
 

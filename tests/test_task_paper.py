@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 
 from ftcot.answers import AnswerKind, Number, YesNo
 from ftcot.errors import InputError
-from ftcot.records import Sample, read_jsonl
+from ftcot.files import read_jsonl
+from ftcot.records import Sample
 from ftcot.task import Splits, Task, raw, sources
 from ftcot.task.paper import BENCHMARKS, PaperTask
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ftcot.records import Completion, read_json, read_records
+from ftcot.files import read_json
+from ftcot.records import Completion, read_records
 from tests.command import Command
 from tests.real_server import smollm2, transformers_serve
 

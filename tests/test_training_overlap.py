@@ -19,11 +19,11 @@ from torch import Tensor
 
 from ftcot import stop
 from ftcot.errors import JobError
+from ftcot.files import read_json
 from ftcot.hashes import FileHashes
 from ftcot.jobs import job_hash
 from ftcot.logger import RunLogger
 from ftcot.ranks import Ranks
-from ftcot.records import read_json
 from ftcot.stop import Stop
 from ftcot.student import Student
 from ftcot.training.checkpoint import Position

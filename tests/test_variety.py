@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ftcot.files import read_jsonl
 from ftcot.rationales import normalise
-from ftcot.records import Example, read_jsonl
+from ftcot.records import Example
 from ftcot.variety import Diversity, Tally, diversity, path, shown
 
 CANDY = (  # text-davinci-002 at T = 0.7, multiarith question 0

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from ftcot import mirror
+from ftcot.files import write_json
 from ftcot.logger import RunLogger, facts
-from ftcot.records import Prediction, write_json, write_records
+from ftcot.records import Prediction, write_records
 from tests import wandb_records
 from tests.wandb_job import HASH, PREDICTIONS, SCORE, job, log, record, status
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from ftcot.completions.rows import Where
 from ftcot.errors import InputError
-from ftcot.records import read_json
+from ftcot.files import read_json
 
 TEXT = (
     *("stored", "task", "prompt", "rationale", "answer_prompt", "answer_text", "prediction", "finish_reason"),

@@ -19,7 +19,7 @@ from typing import BinaryIO, NamedTuple, Self
 from ftcot.completions.digests import Digests, digest
 from ftcot.completions.selection import set_of
 from ftcot.errors import JobError
-from ftcot.records import sync_folder
+from ftcot.files import sync_folder
 from ftcot.teacher.store import CompletionStore
 from ftcot.teacher.store_lines import StoredRow, write_line
 from ftcot.teacher.store_writer import new_name

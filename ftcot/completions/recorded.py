@@ -23,7 +23,8 @@ from typing import Any
 from ftcot.completions.questions import compose, option
 from ftcot.completions.reading import read_lines
 from ftcot.errors import InputError
-from ftcot.records import Completion, read_json
+from ftcot.files import read_json
+from ftcot.records import Completion
 from ftcot.task.paper import BENCHMARKS
 from ftcot.teacher import Diversity
 from ftcot.teacher.asks import REFUSED, TOO_LONG, flatten

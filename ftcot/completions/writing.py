@@ -18,7 +18,8 @@ from typing import IO, Any, Literal, cast
 
 from ftcot.completions import arrow
 from ftcot.errors import InputError, JobError
-from ftcot.records import sync_folder, to_line
+from ftcot.files import sync_folder
+from ftcot.records import to_line
 
 Format = Literal["jsonl", "parquet", "datasets", "pairs", "authors"]
 Put = Callable[[Mapping[str, Any]], None]

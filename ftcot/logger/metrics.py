@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ftcot.errors import InputError
-from ftcot.records import write_atomic
+from ftcot.files import write_atomic
 
 COLUMNS = ("step", "epoch", "loss", "tokens_per_second", "learning_rate", "accuracy")
 """What an epoch without an evaluation lacks is empty; what else an evaluation says comes after them."""

@@ -16,7 +16,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcot.records import write_atomic
+from ftcot.files import write_atomic
 from ftcot.report.labels import percent, shorten, text, title
 from ftcot.report.looks import Look, describe, draws_teacher, grid, look, picked, points, protocols
 from ftcot.report.model import Chart

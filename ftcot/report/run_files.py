@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftcot.errors import InputError
-from ftcot.records import SCHEMA, Prediction, Score, read_json
+from ftcot.files import read_json
+from ftcot.records import SCHEMA, Prediction, Score
 
 NEEDED = frozenset(
     field.name

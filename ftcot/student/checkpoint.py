@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from ftcot.errors import InputError
+from ftcot.files import read_json
 from ftcot.prompts import Family
-from ftcot.records import read_json
 
 TIME_LIMIT = 15.0
 """Seconds the hub has to answer, name look-up included."""

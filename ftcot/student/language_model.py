@@ -18,8 +18,8 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from ftcot.errors import InputError
+from ftcot.files import sync_folder
 from ftcot.prompts import Family
-from ftcot.records import sync_folder
 from ftcot.student import BATCH_TOKENS, Batch, Encoded, Generation, Progress
 from ftcot.student.batch import only_at
 from ftcot.student.checkpoint import Found, download

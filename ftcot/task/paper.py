@@ -21,7 +21,8 @@ from typing import Literal
 
 from ftcot.answers import AnswerKind, Candidate
 from ftcot.errors import InputError
-from ftcot.records import Sample, read_json, read_jsonl
+from ftcot.files import read_json, read_jsonl
+from ftcot.records import Sample
 from ftcot.task import Demonstrations, Splits, raw, sources
 from ftcot.task.splits import (
     Division,

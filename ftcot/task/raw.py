@@ -13,7 +13,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, NamedTuple
 
-from ftcot.records import read_json, read_jsonl
+from ftcot.files import read_json, read_jsonl
 
 
 class Question(NamedTuple):

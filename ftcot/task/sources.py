@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftcot.errors import InputError
-from ftcot.records import write_atomic
+from ftcot.files import write_atomic
 
 BASE = "https://raw.githubusercontent.com"
 """Followed by /OWNER/REPOSITORY/COMMIT/PATH."""

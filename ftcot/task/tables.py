@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ftcot.errors import InputError
-from ftcot.records import read_json, read_jsonl
+from ftcot.files import read_json, read_jsonl
 
 
 class Row(NamedTuple):

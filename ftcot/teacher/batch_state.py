@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ftcot.errors import InputError, JobError
-from ftcot.records import SampleKey, sync_folder, to_line, write_json
+from ftcot.files import sync_folder, write_json
+from ftcot.records import SampleKey, to_line
 from ftcot.teacher.asks import Part
 
 Draw = tuple[int, int]

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftcot.errors import InputError
-from ftcot.records import Sample, read_jsonl
+from ftcot.files import read_jsonl
+from ftcot.records import Sample
 from ftcot.task import Demonstrations
 
 _EXAMPLE = re.compile(r"\n+(?=Q:)")

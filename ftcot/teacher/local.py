@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ftcot.errors import InputError
+from ftcot.files import read_json
 from ftcot.hashes import FileHashes
 from ftcot.prompts import Family
-from ftcot.records import read_json
 from ftcot.student import checkpoint
 from ftcot.student.checkpoint import Found
 from ftcot.teacher import Diversity

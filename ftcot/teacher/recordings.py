@@ -32,7 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from ftcot.errors import InputError
-from ftcot.records import Completion, SampleKey, read_json, read_jsonl
+from ftcot.files import read_json, read_jsonl
+from ftcot.records import Completion, SampleKey
 from ftcot.teacher.matching import Known, Row
 from ftcot.teacher.store_lines import reading_order, sha256
 

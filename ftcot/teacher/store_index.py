@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftcot.errors import InputError
-from ftcot.records import write_atomic
+from ftcot.files import write_atomic
 from ftcot.teacher.store_entries import ENTRY, Entries, Group, entry_of
 from ftcot.teacher.store_lines import TornError, gone_or_unreadable, parse_line
 

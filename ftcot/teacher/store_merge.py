@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftcot.errors import JobError
-from ftcot.records import sync_folder
+from ftcot.files import sync_folder
 from ftcot.teacher.store_entries import NOTHING, Group
 from ftcot.teacher.store_folder import segments_in
 from ftcot.teacher.store_index import ChangedError, Segment

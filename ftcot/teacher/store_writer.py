@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from ftcot.records import sync_folder
+from ftcot.files import sync_folder
 from ftcot.teacher.store_lines import sha256
 
 LONGEST_NAME = 150

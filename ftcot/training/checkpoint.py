@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 from pytorch_lightning.plugins import CheckpointIO
 
-from ftcot.records import sync_folder
+from ftcot.files import sync_folder
 
 DIGITS = 16
 """Of the sha256 in a checkpoint's name."""

@@ -18,8 +18,9 @@ from omegaconf import OmegaConf
 import ftcot.paper
 from ftcot.answers import AnswerKind, LoggedNumber, Number, candidate
 from ftcot.errors import InputError
+from ftcot.files import read_jsonl
 from ftcot.prompts import TEMPLATES
-from ftcot.records import Example, read_jsonl
+from ftcot.records import Example
 from ftcot.task.paper import BENCHMARKS, PaperTask
 from ftcot.teacher import Diversity, Session
 from ftcot.teacher.matching import Known

@@ -18,7 +18,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from ftcot.records import write_atomic
+from ftcot.files import write_atomic
 from ftcot.report.model import Report
 from ftcot.report.page.packing import inline_json, packed
 from ftcot.report.page.payload import build
