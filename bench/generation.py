@@ -208,7 +208,11 @@ def by_ours(asked: Asked, chosen: argparse.Namespace) -> Texts:
         for draw in range(draws)
     ]
 
+    free = asked.prompts[0].length is None and not chosen.draws
+
     def next_tokens(logits: Tensor, under_way: Sequence[Text]) -> list[int]:
+        if free:
+            return likeliest(logits)
         if under_way[0].owner[1] is not None:
             logits[:, end] = float("-inf")
         if chosen.draws:
@@ -221,7 +225,7 @@ def by_ours(asked: Asked, chosen: argparse.Namespace) -> Texts:
         ]
 
     room = Room(texts=chosen.batch) if chosen.draws else Room(chosen.batch_tokens)
-    memory = memory_of(asked.ours, asked.family, room)
+    memory = memory_of(asked.ours, asked.family, room, guess=free)
     in_order = sorted(texts, key=lambda text: -len(text.prompt))
     for _ in write(memory, in_order, next_tokens, Ending(frozenset({end}), (), lambda ids: "")):
         pass

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ftcot.student import cache as packed
+from ftcot.student import guesses
 from ftcot.student.cache import PackedMemory
 from ftcot.student.decoding import Ending, Memory, Room, Text, likeliest, write
 from ftcot.student.waves import PaddedMemory, memory_of
@@ -105,6 +106,7 @@ def asked(draw: Callable[..., Any]) -> list[tuple[tuple[int, ...], int]]:
     texts_room=st.sampled_from((None, 1, 3)),
     shortest=st.sampled_from((4, 16, 128)),
     shared=st.sampled_from((2, 24, 10**9)),
+    same=st.sampled_from((None, 1, 2, 16)),
     packs=st.booleans(),
 )
 def test_texts_are_what_generate_writes_one_by_one(
@@ -114,13 +116,18 @@ def test_texts_are_what_generate_writes_one_by_one(
     texts_room: int | None,
     shortest: int,
     shared: int,
+    same: int | None,
     packs: bool,
 ) -> None:
     room, model = Room(tokens_room, texts_room), model_of(kind)
     texts = [Text(prompt, limit) for prompt, limit in wanted]
     family: Any = "encoder_decoder" if kind == "t5" else "decoder"
-    with mock.patch.object(packed, "SHORTEST", shortest), mock.patch.object(packed, "SHARED", shared):
-        memory = memory_of(model, family, room) if packs else PaddedMemory(model, family, room)
+    with (
+        mock.patch.object(packed, "SHORTEST", shortest),
+        mock.patch.object(packed, "SHARED", shared),
+        mock.patch.object(guesses, "SAME", same or guesses.SAME),
+    ):
+        memory = memory_of(model, family, room, guess=same is not None) if packs else PaddedMemory(model, family, room)
         assert isinstance(memory, PackedMemory) == (packs and kind != "t5")
         greedy(watched(memory, room), texts)
     for text in texts:
@@ -148,6 +155,14 @@ def test_nothing_goes_through_the_model_that_is_not_needed() -> None:
     steps = counted(model, lambda: greedy(PackedMemory(model, Room()), texts))
     # Three prompts; then a token of each that has not ended.
     assert steps == [20 + 9 + 6, 3, 2, 1, 1]
+
+
+def test_a_text_that_repeats_itself_takes_few_steps() -> None:
+    model = model_of("neox")
+    plain, tried = Text((9, 10, 11), 120), Text((9, 10, 11), 120)
+    assert len(counted(model, lambda: greedy(PackedMemory(model, Room()), [plain]))) == 120
+    assert len(counted(model, lambda: greedy(PackedMemory(model, Room(), guess=True), [tried]))) < 60
+    assert tried.ids == plain.ids
 
 
 def test_a_prompt_enters_as_soon_as_a_text_has_ended() -> None:

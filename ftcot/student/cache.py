@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ftcot.student.attention import attending
 from ftcot.student.decoding import Room, Text
+from ftcot.student.guesses import guesses
 from ftcot.student.rows import Band, Held, Part
 
 SHORTEST = 128
@@ -36,8 +37,8 @@ SHARED = 24
 class PackedMemory:
     """The memory of a decoder that packs, and the plan of its attention."""
 
-    def __init__(self, model: Any, room: Room) -> None:
-        self.model, self.room = model, room
+    def __init__(self, model: Any, room: Room, guess: bool = False) -> None:
+        self.model, self.room, self.guess = model, room, guess
         self.device = model.device
         self.n_layers = int(model.config.num_hidden_layers)
         self.bands: dict[int, Band] = {}
@@ -46,6 +47,8 @@ class PackedMemory:
         """The last text that entered with this prompt, or with a prompt that begins so."""
         self._full = False
         self._parts: list[Part] = []
+        self._tried: list[Held] = []
+        """Texts behind which the last step tried tokens."""
 
     # Who is under way
 
@@ -58,6 +61,9 @@ class PackedMemory:
 
     def enter(self, waiting: deque[Text]) -> None:
         """As `Memory.enter`."""
+        for held in self._tried:
+            held.n_read = held.n_tokens - 1  # what was tried and came is read; what did not come will be written over
+        self._tried = []
         waiting.extendleft(reversed([text for text in self._followers if text.ended is None]))
         self._followers = []
         self._leave(waiting)
@@ -183,14 +189,16 @@ class PackedMemory:
         rows: list[int] = []
         last: list[int] = []
         self._parts = []
+        if self.guess:
+            self._try(held)
         for band in self._sorted():
             start, n_new = len(tokens), []
             for one in band.held:
-                unread = one.unread()
+                unread = (*one.unread(), *one.text.tried)
                 tokens += unread
                 positions += range(one.n_read, one.n_read + len(unread))
                 rows += [one.row] * len(unread)
-                last.append(len(tokens) - 1)
+                last += range(len(tokens) - 1 - len(one.text.tried), len(tokens))
                 n_new.append(len(unread))
             self._parts.append(Part(band, start, n_new))
         ids, position_ids, row_ids = torch.tensor([tokens, positions, rows]).to(self.device)
@@ -205,6 +213,15 @@ class PackedMemory:
         for one in held:
             one.n_read = one.n_tokens
         return self._shared(logits, held)
+
+    def _try(self, held: Sequence[Held]) -> None:
+        """Where all texts are under way, and few, tokens behind those that repeat themselves."""
+        if any(one.followers or len(one.unread()) > 1 for one in held):
+            return
+        tried_behind = guesses([one.text.ids for one in held], [one.room for one in held])
+        for one, tried in zip(held, tried_behind, strict=True):
+            one.text.tried = tried
+        self._tried = [one for one in held if one.text.tried]
 
     def _shared(self, logits: Tensor, held: Sequence[Held]) -> tuple[Tensor, list[Text]]:
         """Logits for the texts that follow a prompt with another, too."""

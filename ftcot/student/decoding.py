@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal, Protocol
 
 import torch
@@ -41,6 +42,8 @@ class Text:
     """New tokens so far."""
     ended: Literal["end", "stop", "limit"] | None = None
     """By an end-of-text token, by a stop phrase (both are among `ids`), or by its limit."""
+    tried: list[int] = field(default_factory=list)
+    """Tokens that a step reads behind the text to see whether they are next (guesses.py)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class Memory(Protocol):
         ...
 
     def step(self) -> tuple[Tensor, Sequence[Text]]:
-        """Logits of the next token, (R, V), and whose they are; none are left where R is 0."""
+        """Logits of the next token, (R, V), and whose they are; none are left where R is 0. A text's row is followed by
+        one for each token that is tried behind it."""
         ...
 
 
@@ -148,7 +152,17 @@ def write(
         logits, under_way = memory.step()
         if not under_way:
             return
-        for text, token in zip(under_way, choose(logits, under_way), strict=True):
-            ending.add(text, token)
+        tokens = iter(choose(logits, under_way))
+        for text in under_way:
+            _go_on(text, list(islice(tokens, 1 + len(text.tried))), ending)
         if ended := [text for text in under_way if text.ended]:
             yield ended
+
+
+def _go_on(text: Text, tokens: Sequence[int], ending: Ending) -> None:
+    """The next token of a text, and those behind it as long as what was tried is what came."""
+    for token, tried in zip(tokens, (*text.tried, None), strict=True):
+        ending.add(text, token)
+        if text.ended or token != tried:
+            break
+    text.tried = []

@@ -251,7 +251,8 @@ class LanguageModel:
             return likeliest(logits)
 
         try:
-            for ended in write(memory_of(self.model, self.family, Room(batch_tokens)), texts, chosen, ending):
+            memory = memory_of(self.model, self.family, Room(batch_tokens), guess=True)
+            for ended in write(memory, texts, chosen, ending):
                 for text in ended:
                     said[text.owner] = Generation(
                         ending.before(text.ids), truncated=text.ended == "limit", n_tokens=len(text.ids)

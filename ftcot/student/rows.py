@@ -38,6 +38,12 @@ class Held:
     def n_tokens(self) -> int:
         return len(self.text.prompt) + len(self.text.ids)
 
+    @property
+    def room(self) -> int:
+        """Tokens that may be tried behind the text: within its row, and its limit."""
+        width = self.band.width if self.band else 0
+        return min(width - self.n_tokens, self.text.limit - len(self.text.ids) - 1)
+
     def unread(self) -> Sequence[int]:
         text, n_prompt = self.text, len(self.text.prompt)
         if self.n_read >= n_prompt:

@@ -191,6 +191,12 @@ def _first_token(model: Any) -> int:
     return next(token for token in (*known, settings.bos_token_id, 0) if token is not None)
 
 
-def memory_of(model: Any, family: Family, room: Room) -> Memory:
-    """The memory for a model's texts."""
-    return PackedMemory(model, room) if family == "decoder" and packs(model) else PaddedMemory(model, family, room)
+def memory_of(model: Any, family: Family, room: Room, *, guess: bool = False) -> Memory:
+    """The memory for a model's texts.
+
+    Args:
+        guess: try what texts that repeat themselves say next, where the memory can; for greedy decoding.
+    """
+    return (
+        PackedMemory(model, room, guess) if family == "decoder" and packs(model) else PaddedMemory(model, family, room)
+    )
