@@ -1,7 +1,7 @@
 """Files that are read whole or line by line, and written whole or not at all.
 
-    read_jsonl(path)              (1, {...}), (2, {...}), ...; gzipped too; a damaged line is refused with its number
-    write_json(path, value)       durably: after a crash the file holds the value, or what it held before
+read_jsonl(path)              (1, {...}), (2, {...}), ...; gzipped too; a damaged line is refused with its number
+write_json(path, value)       durably: after a crash the file holds the value, or what it held before
 """
 
 from __future__ import annotations
