@@ -22,6 +22,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from ftcot.malloc import tidy
+
 Choose = Callable[[Tensor, Sequence["Text"]], list[int]]
 """The next token of each text, of its logits: (R, V), which it may change."""
 
@@ -155,6 +157,7 @@ def write(
         tokens = iter(choose(logits, under_way))
         for text in under_way:
             _go_on(text, list(islice(tokens, 1 + len(text.tried))), ending)
+        tidy()
         if ended := [text for text in under_way if text.ended]:
             yield ended
 

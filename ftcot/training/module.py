@@ -19,6 +19,7 @@ import torch
 
 from ftcot import stop
 from ftcot.errors import InputError, JobError
+from ftcot.malloc import tidy
 from ftcot.ranks import Ranks
 from ftcot.student import Student
 from ftcot.training import Training
@@ -96,6 +97,7 @@ class FineTuning(pl.LightningModule):  # type: ignore[misc]
             group["lr"] = step.learning_rate
         optimizer.step()
         optimizer.zero_grad()
+        tidy()
 
     def _apart(self) -> AbstractContextManager[None]:
         """Within, gradients stay on their rank: they are summed over the ranks once a step, not once a micro batch."""
