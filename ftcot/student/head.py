@@ -60,8 +60,8 @@ class SummedLoss(torch.autograd.Function):
             states, wanted = hidden[part].to(dtype), labels[part, None]
             logits = nn.functional.linear(states, narrow, None if bias is None else bias.to(dtype))
             for rows, right in zip(_in_cache(logits), _in_cache(wanted, logits.shape[1]), strict=True):
-                # In the memory of the logits where these are in 32 bits.
-                scores = torch.log_softmax(rows.float(), dim=-1, out=rows if rows.dtype == torch.float32 else None)
+                in_place = device == "cpu" and rows.dtype == torch.float32
+                scores = torch.log_softmax(rows.float(), dim=-1, out=rows if in_place else None)
                 loss -= scores.gather(1, right).sum()
                 if not any((for_hidden, for_weight, for_bias)):
                     continue
@@ -69,7 +69,7 @@ class SummedLoss(torch.autograd.Function):
                 scores.exp_().scatter_add_(1, right, scores.new_full(right.shape, -1.0))
                 if d_bias is not None:
                     d_bias += scores.sum(dim=0)
-                if scores is not rows:
+                if not in_place:
                     rows.copy_(scores)
             if d_hidden is not None:
                 torch.mm(logits, narrow, out=d_hidden[part])
