@@ -22,7 +22,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,12 @@ class Forked:
 
 
 def fork_worker(
-    module: str, folder: Path, environment: Mapping[str, str], errors: int, handles: Sequence[int]
+    module: str,
+    folder: Path,
+    environment: Mapping[str, str],
+    errors: int,
+    handles: Sequence[int],
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Forked | None:
     """A worker from this process's nursery, which is made where there is none; None: start it otherwise.
 
@@ -85,6 +91,7 @@ def fork_worker(
         environment: all of it.
         errors: its stderr.
         handles: open files that it inherits.
+        stopped: whether it need not be waited for any more.
     """
     if not sys.platform.startswith("linux") or os.environ.get(OFF) == "0":
         return None
@@ -97,7 +104,7 @@ def fork_worker(
             if nursery is None:
                 nursery = _open[os.getpid()] = Nursery(environment)
                 atexit.register(close)
-            return nursery.worker(module, folder, environment, errors, handles)
+            return nursery.worker(module, folder, environment, errors, handles, stopped)
         except BaseException as error:
             if nursery is not None:
                 nursery.close()  # a new one for the next job: an answer of this one may be on its way
@@ -148,7 +155,13 @@ class Nursery:
         return self.key == _key(environment) and self.process.poll() is None
 
     def worker(
-        self, module: str, folder: Path, environment: Mapping[str, str], errors: int, handles: Sequence[int]
+        self,
+        module: str,
+        folder: Path,
+        environment: Mapping[str, str],
+        errors: int,
+        handles: Sequence[int],
+        stopped: Callable[[], bool],
     ) -> Forked | None:
         """A worker; None where it would not be this process's child. The arguments are those of `fork_worker`.
 
@@ -160,6 +173,7 @@ class Nursery:
             asked = {"module": module, "folder": str(folder), "environment": dict(environment), "parent": os.getpid()}
             with _taking_orphans():
                 send(self.line, asked, [waits, errors, *handles])
+                self._wait(stopped)
                 answer, _ = receive(self.line)
             pid = int(answer["pid"])
             try:
@@ -172,6 +186,20 @@ class Nursery:
         finally:
             os.close(waits)
             os.close(go)
+
+    def _wait(self, stopped: Callable[[], bool]) -> None:
+        """Until there is an answer.
+
+        Raises:
+            OSError: none came in time, or it is not waited for any more; so, too, where a signal that asks to stop is
+                held back until the worker is there.
+        """
+        answered = select.poll()
+        answered.register(self.line, select.POLLIN)
+        end = time.monotonic() + PATIENCE
+        while not answered.poll(100):
+            if signal.sigpending() & set(SIGNALS) or stopped() or time.monotonic() > end:
+                raise TimeoutError("no answer from the nursery")
 
     def close(self) -> None:
         """Let it end."""

@@ -106,7 +106,10 @@ def run_worker(
     requests = _Requests()
     with tempfile.TemporaryFile() as errors:  # not a pipe, which would break with the launcher
         with _heeding(requests) as workers:
-            worker = _start(module, folder, slot, errors if quiet else None, forked and quiet)
+            worker = _start(
+                *(module, folder, slot, errors if quiet else None, forked and quiet),
+                stopped=lambda: bool(requests.asked) or (stop is not None and stop()),
+            )
             workers.append(worker)
             if requests.asked:  # while it was being started
                 worker.send_signal(requests.asked[0])
@@ -124,7 +127,9 @@ def run_worker(
         )
 
 
-def _start(module: str, folder: Path, slot: Slot, errors: IO[bytes] | None, forked: bool) -> Worker:
+def _start(
+    module: str, folder: Path, slot: Slot, errors: IO[bytes] | None, forked: bool, stopped: Callable[[], bool]
+) -> Worker:
     environment = {
         name: value for name, value in os.environ.items() if name not in OTHERS and not name.startswith("TORCHELASTIC_")
     }
@@ -134,7 +139,7 @@ def _start(module: str, folder: Path, slot: Slot, errors: IO[bytes] | None, fork
     worker: Worker | None = None
     try:
         if forked and errors is not None:
-            worker = fork_worker(module, folder, environment, errors.fileno(), slot.handles)
+            worker = fork_worker(module, folder, environment, errors.fileno(), slot.handles, stopped)
         worker = worker or subprocess.Popen(
             [sys.executable, "-m", module, str(folder)],
             env=environment,

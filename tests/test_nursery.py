@@ -167,6 +167,18 @@ def test_a_nursery_that_dies_on_the_way_costs_no_job(run: Callable[..., Ended], 
     assert seen(tmp_path)["pid"] is not None
 
 
+def test_a_request_to_stop_waits_for_no_nursery(run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
+    run("done")
+    monkeypatch.setattr(nursery, "PATIENCE", 1e6)
+    silent = nursery_process() or 0
+    os.kill(silent, signal.SIGSTOP)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    ended = run("heeds")
+    assert (ended.code, ended.asked) == (128 + signal.SIGINT, signal.SIGINT)
+    assert nursery_process() is None, "the silent one is gone"
+    wait_for(lambda: is_gone(silent))
+
+
 def test_a_nursery_that_cannot_begin_costs_no_job(run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
     nursery.close()
 
