@@ -95,6 +95,8 @@ def measure(job: Job, python: str) -> dict[str, Any]:
         file.flush()
         command = [python, "-m", "bench.training_sides", file.name]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode < 0:  # of memory that ran out nothing is said
+        return {"error": f"killed by signal {-done.returncode}"}
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]}
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
